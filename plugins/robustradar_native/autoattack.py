@@ -1,0 +1,97 @@
+"""AutoAttack (Croce and Hein 2020) with its standard budget; FAB is torchattacks', the other members are this package's."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from robustradar import Victim
+from robustradar.numerics.balls import confine
+from robustradar_native.apgd import dlr, targeted, untargeted
+from robustradar_native.cascade import Member, cascade
+from robustradar_native.square import square
+
+
+class Unit(nn.Module):
+    """A model that takes inputs from [0, 1] to those of another: z -> model(low + (high - low) * z).
+
+    Args:
+        model: Maps [N, *shape] to [N, outputs].
+        low: What 0 stands for.
+        high: What 1 stands for.
+        device: Where inputs lie; torchattacks reads it off the first parameter.
+    """
+
+    def __init__(self, model: nn.Module, low: float, high: float, device: torch.device) -> None:
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros((), device=device), requires_grad=False)
+        self.model, self.low, self.scale = model, low, high - low
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The other model's outputs."""
+        outputs: Tensor = self.model(z * self.scale + self.low)
+        return outputs
+
+
+def autoattack(victim: Victim, x: Tensor, y: Tensor, steps: int, queries: int) -> Tensor:
+    """The four members in a cascade: APGD-CE, targeted APGD, targeted FAB, Square.
+
+    Targets are the nine likeliest wrong classes, or as many as there are. With three classes, where the targeted DLR loss is not defined,
+    APGD-DLR and untargeted FAB stand in; with two, where no DLR loss is, untargeted FAB alone.
+
+    Args:
+        victim: Model, loss and threat, p = 2 or inf.
+        x: Clean images [N, channels, height, width], inside the box.
+        y: Labels [N].
+        steps: Of each of the first three members and each target; the standard is 100.
+        queries: Of Square; the standard is 5000.
+
+    Returns:
+        Points with a wrong answer where one was found, else x.
+    """
+    with torch.no_grad():
+        classes = victim.model(x[:1]).shape[1]
+    targets = min(9, classes - 1) if classes > 3 else 0
+    members: list[Member] = untargeted(victim, lambda outputs, y, _: victim.loss(outputs, y), steps, 1)
+    if targets:
+        members += targeted(victim, targets, steps, 1)
+    elif classes == 3:
+        members += untargeted(victim, dlr, steps, 1)
+    members += [
+        partial(fab, victim, steps=steps, targets=targets),
+        lambda x, y: square(victim, x, y, queries),
+    ]
+    return cascade(victim, x, y, members)
+
+
+def fab(victim: Victim, x: Tensor, y: Tensor, steps: int, targets: int) -> Tensor:
+    """Fast Adaptive Boundary (Croce and Hein 2020) by torchattacks: the nearest wrong point, where it lies inside the ball.
+
+    Data of any range are mapped to the [0, 1] that torchattacks takes; where there is no box, one is used that holds every ball.
+
+    Args:
+        victim: Model and threat, p = 2 or inf.
+        x: Clean inputs [N, *shape], inside the box.
+        y: Labels [N].
+        steps: Iterations of each target.
+        targets: How many of the likeliest wrong classes to aim at; 0: untargeted.
+    """
+    import torchattacks
+
+    low, high = victim.bounds or (float(x.min()) - victim.eps, float(x.max()) + victim.eps)
+    seed = int(torch.randint(2**31, (), generator=victim.generator, device=victim.generator.device))
+    attack = torchattacks.FAB(
+        Unit(victim.model, low, high, x.device).eval(),
+        norm="Linf" if math.isinf(victim.p) else "L2",
+        eps=victim.eps / (high - low),
+        steps=steps,
+        seed=seed,
+        multi_targeted=targets > 0,
+        n_classes=targets + 1,
+    )
+    with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):  # it reseeds the global generators
+        z = attack(((x - low) / (high - low)).contiguous(), y)
+    return x + confine(x, z * (high - low) + low - x, victim.p, victim.eps, victim.bounds)

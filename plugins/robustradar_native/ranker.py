@@ -1,0 +1,100 @@
+"""Ranks candidates by the mean of their ranks in chosen columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from robustradar import Measured, Ranker, Ranking, RankingRow, Score, ScoreTable, UsageError, fixed
+from robustradar.errors import unknown
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class RankMean(Ranker):
+    """Mean of the ranks in the chosen columns, each column ranked by its direction; Borda's rule.
+
+    A rank's interval is the bootstrap's over evaluation samples (the same ones for every candidate) and seeds.
+    """
+
+    name: str = fixed("rank-mean")
+    columns: Annotated[tuple[str, ...], Field(description="columns to rank by, joined by +; none: every metric's first column")] = ()
+    draws: Annotated[int, Field(ge=100, description="bootstrap draws")] = 1000
+
+    def rank(self, table: ScoreTable) -> Ranking:
+        """Candidates with a number in every chosen column, best first; the others are unranked, with the reason."""
+        from robustradar.numerics import agreement
+
+        chosen = self._chosen(table.scores)
+        cells = {(s.candidate, s.metric, s.column.name): s for s in table.scores}
+        candidates = list(dict.fromkeys(s.candidate for s in table.scores))
+        missing = {c: gap for c in candidates if (gap := _gap([cells[c, m, n] for m, n in chosen]))}
+        placed = [c for c in candidates if c not in missing]
+        names = tuple(name for _, name in chosen)
+        unranked = tuple(sorted(missing.items()))
+        if not placed or not chosen:
+            return Ranking((), names, unranked)
+        first = [cells[placed[0], metric, name].column for metric, name in chosen]
+        higher = [column.direction == "higher" for column in first]
+        values = [_values(table, cells, placed, key) for key in chosen]
+        score = agreement.rank_mean(_points(cells, placed, chosen), higher)
+        ranks = agreement.competition_ranks(score, higher=False)
+        low, high = agreement.rank_intervals(values, higher, draws=self.draws, seed=0)
+        rows = [
+            RankingRow(int(ranks[i]), int(min(low[i], ranks[i])), int(max(high[i], ranks[i])), name, float(score[i]))
+            for i, name in enumerate(placed)
+        ]
+        return Ranking(tuple(sorted(rows, key=lambda row: (row.rank, row.candidate))), names, unranked)
+
+    def _chosen(self, scores: Sequence[Score]) -> list[tuple[str, str]]:
+        """(metric, column) of what is ranked by."""
+        directed = dict.fromkeys((s.metric, s.column.name) for s in scores if s.column.direction != "none")
+        if not self.columns:
+            headlines = {metric: name for metric, name in reversed(dict.fromkeys((s.metric, s.column.name) for s in scores))}
+            return [key for key in directed if headlines[key[0]] == key[1]]
+        for column in self.columns:
+            if column not in {name for _, name in directed}:
+                raise UsageError(unknown("ranker rank-mean: columns", column, {name for _, name in directed}))
+        return [key for key in directed if key[1] in self.columns]
+
+
+def _gap(scores: Sequence[Score]) -> str | None:
+    """Why a candidate cannot be placed."""
+    for score in scores:
+        if not isinstance(score.outcome, Measured):
+            return f"{score.column.name} {type(score.outcome).__name__.lower()}: {score.outcome.reason}"
+    return None
+
+
+def _points(
+    cells: dict[tuple[str, str, str], Score], placed: Sequence[str], chosen: Sequence[tuple[str, str]]
+) -> NDArray[np.float64]:
+    """The values [candidates, columns]."""
+    import numpy as np
+
+    return np.array([[_value(cells[c, m, n]) for m, n in chosen] for c in placed])
+
+
+def _values(
+    table: ScoreTable, cells: dict[tuple[str, str, str], Score], placed: Sequence[str], key: tuple[str, str]
+) -> NDArray[np.generic]:
+    """One column's per-sample values [candidates, seeds, samples]; the bare values [candidates, 1, 1] where there are none."""
+    import numpy as np
+
+    found = [table.samples.get((candidate, *key)) for candidate in placed]
+    if any(values is None for values in found) or len({values.shape for values in found if values is not None}) != 1:
+        return np.array([[[_value(cells[candidate, *key])]] for candidate in placed])
+    return np.stack([values for values in found if values is not None])
+
+
+def _value(score: Score) -> float:
+    """A measured cell's number."""
+    if not isinstance(score.outcome, Measured):
+        raise TypeError(f"{score.candidate}, {score.column.name}: no number")
+    return score.outcome.value

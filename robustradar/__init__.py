@@ -1,0 +1,79 @@
+"""RobustRadar: which architectures are worth adversarial training, how sure that is, and why.
+
+The names below are what plugins and scripts may use. ``robustradar.numerics`` holds free functions on tensors.
+"""
+
+from robustradar.contract.architecture import Architecture, architecture
+from robustradar.contract.attack import Attack, Victim
+from robustradar.contract.dataset import Data, Dataset, Split
+from robustradar.contract.declaration import Declaration, fixed
+from robustradar.contract.metric import Attacked, AttackNeed, Bench, Fit, FitNeed, Metric, Needs
+from robustradar.contract.ranker import Ranker, ScoreTable
+from robustradar.contract.recipe import Recipe
+from robustradar.contract.reporter import Reporter
+from robustradar.errors import DataError, PluginError, RegistryError, RobustRadarError, StoreError, UsageError
+from robustradar.hookspecs import hookimpl
+from robustradar.values import (
+    ADVERSARIAL,
+    CLEAN,
+    Column,
+    Failed,
+    Measured,
+    Objective,
+    Outcome,
+    Ranking,
+    RankingRow,
+    Result,
+    Score,
+    Skipped,
+    Study,
+    Task,
+    Threat,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ADVERSARIAL",
+    "CLEAN",
+    "Architecture",
+    "Attack",
+    "AttackNeed",
+    "Attacked",
+    "Bench",
+    "Column",
+    "Data",
+    "DataError",
+    "Dataset",
+    "Declaration",
+    "Failed",
+    "Fit",
+    "FitNeed",
+    "Measured",
+    "Metric",
+    "Needs",
+    "Objective",
+    "Outcome",
+    "PluginError",
+    "Ranker",
+    "Ranking",
+    "RankingRow",
+    "Recipe",
+    "RegistryError",
+    "Reporter",
+    "Result",
+    "RobustRadarError",
+    "Score",
+    "ScoreTable",
+    "Skipped",
+    "Split",
+    "StoreError",
+    "Study",
+    "Task",
+    "Threat",
+    "UsageError",
+    "Victim",
+    "architecture",
+    "fixed",
+    "hookimpl",
+]

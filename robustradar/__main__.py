@@ -1,0 +1,6 @@
+"""``python -m robustradar``."""
+
+from robustradar.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""The frozen answer of all plugins: names to declarations, and what a user typed to a declaration with its parameters bound."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from robustradar.contract.declaration import Declaration, parameters
+from robustradar.errors import PluginError, UsageError, unknown
+from robustradar.host import Plugin
+from robustradar.values import Ref, number, number_text
+
+D = TypeVar("D", bound=Declaration)
+_PART = re.compile(r'((?:[^,"]|"[^"]*")+)(?:,|$)')
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Everything that is declared.
+
+    Attributes:
+        plugins: All plugins, broken ones too.
+        aliases: Kind to short names to references, from the registry.
+    """
+
+    plugins: tuple[Plugin, ...]
+    aliases: Mapping[str, Mapping[str, str]]
+
+    def declared(self, kind: str) -> dict[str, tuple[Plugin, Declaration]]:
+        """Ids of a kind, in order, with who declares them."""
+        return {f"{p.name}/{d.name}": (p, d) for p in self.plugins for d in p.declarations.get(kind, ())}
+
+    def resolve(self, kind: str, text: str, where: str) -> Ref:
+        """What a user typed, as a reference with every parameter bound.
+
+        Args:
+            kind: ``architecture``, ``attack`` and so on.
+            text: ``plugin/name``, ``name`` where it is unique, or an alias of the registry; then ``:parameter=value,…``.
+            where: What it was typed for, for messages.
+
+        Raises:
+            UsageError: The name or a parameter is unknown, or a value has the wrong type or is out of range.
+            PluginError: The name belongs to a plugin that is broken.
+        """
+        name, given = split_reference(text, where)
+        if name in (aliases := self.aliases.get(kind, {})):
+            name, defaults = split_reference(aliases[name], where)
+            given = defaults | given
+        identifier = self._identifier(kind, name, where)
+        plugin, declaration = self.declared(kind)[identifier]
+        bound = bind(declaration, given, f"{where} {identifier}")
+        values = tuple((f.name, getattr(bound, f.name)) for f in parameters(bound))
+        changed = [f"{n}={shown(v)}" for n, v in values if v != getattr(declaration, n)]
+        return Ref(identifier, values, plugin.source, ":".join(filter(None, [identifier, ",".join(changed)])))
+
+    def bound(self, kind: str, ref: Ref, expected: type[D]) -> D:
+        """The declaration that a reference names, with the reference's parameters."""
+        _, declaration = self.declared(kind)[ref.id]
+        bound = dataclasses.replace(declaration, **dict(ref.parameters))
+        if not isinstance(bound, expected):
+            raise TypeError(f"{ref.id} is no {expected.__name__}")
+        return bound
+
+    def culprit(self, kind: str, ref: Ref) -> str:
+        """Who is to be named when a declaration fails: kind, id, distribution and version."""
+        plugin, _ = self.declared(kind)[ref.id]
+        return f"{kind} {ref.id} ({plugin.origin})"
+
+    def _identifier(self, kind: str, name: str, where: str) -> str:
+        """The id that a name stands for."""
+        declared = self.declared(kind)
+        if name in declared:
+            return name
+        same = [identifier for identifier in declared if identifier.partition("/")[2] == name]
+        if len(same) == 1:
+            return same[0]
+        if same:
+            raise UsageError(f"{where}: got {name!r}, which {len(same)} plugins declare. Name one of {', '.join(same)}.")
+        for plugin in self.plugins:
+            if plugin.error and name.startswith(f"{plugin.name}/"):
+                raise PluginError(f"{where}: got {name!r}, whose plugin {plugin.name!r} ({plugin.origin}) is broken: {plugin.error}")
+        raise UsageError(unknown(where, name, [*declared, *self.aliases.get(kind, {})]))
+
+
+def split_reference(text: str, where: str) -> tuple[str, dict[str, str]]:
+    """A typed reference's name and parameters; a value that holds a comma stands in double quotes.
+
+    >>> split_reference('npz:path="a,b.npz",limit=3', "--data")
+    ('npz', {'path': 'a,b.npz', 'limit': '3'})
+
+    Raises:
+        UsageError: A parameter is not of the form name=value, or is given twice.
+    """
+    name, _, rest = text.strip().partition(":")
+    given: dict[str, str] = {}
+    for part in _PART.findall(rest):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"{where}: got {part!r} in {text!r}, expected parameter=value. Separate parameters by commas.")
+        if key.strip() in given:
+            raise UsageError(f"{where}: got {key.strip()!r} twice in {text!r}, expected it once.")
+        given[key.strip()] = value.strip().strip('"')
+    return name, given
+
+
+def bind(declaration: D, given: Mapping[str, str], where: str) -> D:
+    """The declaration with parameters set from their texts.
+
+    Raises:
+        UsageError: A parameter is unknown, or its value has the wrong type or is out of range.
+    """
+    known = {f.name: f for f in parameters(declaration)}
+    hints = typing.get_type_hints(type(declaration), include_extras=True)
+    values: dict[str, Any] = {}
+    for name, text in given.items():
+        if name not in known:
+            raise UsageError(unknown(f"{where}: parameter", name, known))
+        try:
+            values[name] = TypeAdapter(hints[name]).validate_python(_prepared(text, hints[name]))
+        except ValidationError as error:
+            wanted = error.errors()[0]["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+            raise UsageError(f"{where}: parameter {name!r}: got {text!r}, expected {wanted}. Accepted: {signature(declaration)}.") from None
+    return dataclasses.replace(declaration, **values)
+
+
+def signature(declaration: Declaration) -> str:
+    """The parameters with their types and defaults, in one line."""
+    hints = typing.get_type_hints(type(declaration), include_extras=True)
+    return ", ".join(f"{f.name}: {type_text(hints[f.name])} = {shown(getattr(declaration, f.name))}" for f in parameters(declaration))
+
+
+def type_text(hint: Any) -> str:
+    """A parameter's type as a user reads it, with its limits.
+
+    >>> from pydantic import Field
+    >>> type_text(typing.Annotated[int, Field(ge=1)]), type_text(typing.Literal["sgd", "adamw"])
+    ('int >= 1', 'sgd|adamw')
+    """
+    if typing.get_origin(hint) is typing.Annotated:
+        base, *notes = typing.get_args(hint)
+        return " ".join([type_text(base), *_limits(notes)])
+    if typing.get_origin(hint) is typing.Literal:
+        return "|".join(str(choice) for choice in typing.get_args(hint))
+    return str(hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else hint).replace("typing.", "")
+
+
+def description(hint: Any) -> str:
+    """The sentence that a parameter's annotation carries."""
+    notes = typing.get_args(hint)[1:] if typing.get_origin(hint) is typing.Annotated else ()
+    return next((note.description for note in notes if getattr(note, "description", None)), "")
+
+
+def _limits(notes: Iterable[Any]) -> list[str]:
+    """The limits among an annotation's notes (pydantic's Field or annotated_types)."""
+    found: list[str] = []
+    for note in notes:
+        for limit in getattr(note, "metadata", [note]):
+            signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+            found += [f"{sign} {getattr(limit, name):g}" for name, sign in signs.items() if hasattr(limit, name)]
+    return found
+
+
+def _prepared(text: str, hint: Any) -> Any:
+    """A text as pydantic should see it: fractions as numbers, ``a+b`` as a list where a tuple is wanted."""
+    base = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+    if typing.get_origin(base) is tuple:
+        return [part for part in text.split("+") if part]
+    if base is float or float in typing.get_args(base):
+        try:
+            return number(text)
+        except (ValueError, ZeroDivisionError):
+            return None if text == "none" else text if text.lower() not in ("inf", "-inf", "nan", "infinity") else f"finite, not {text}"
+    return None if text == "none" and type(None) in typing.get_args(base) else text
+
+
+def shown(value: Any) -> str:
+    """A parameter's value as a user would type it."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, float):
+        return number_text(value)
+    if isinstance(value, tuple):
+        return "+".join(map(str, value))
+    return f'"{value}"' if isinstance(value, str) and "," in value else str(value)

@@ -1,0 +1,31 @@
+"""The command line: one file a command; each parses, calls the library function of the same name, and prints. No torch at import."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from robustradar.cli import plan, plugins, rank
+from robustradar.errors import RobustRadarError
+
+app = typer.Typer(
+    name="robustradar",
+    help="Ranks neural architectures by how robust they will be, before GPU-weeks go into adversarial training.",
+    epilog="Exit codes: 0 complete, 2 wrong usage, 3 ranked with failures, 4 a needed plugin is broken, 130 interrupted.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command(epilog=rank.EXAMPLES)(rank.rank)
+app.command(epilog=plan.EXAMPLES)(plan.plan)
+app.add_typer(plugins.app, name="plugins")
+
+
+def main() -> None:
+    """Runs the command line; errors that are meant for the user end it with one line and their exit code."""
+    try:
+        app()
+    except RobustRadarError as error:
+        print(f"robustradar: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

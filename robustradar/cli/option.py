@@ -1,0 +1,38 @@
+"""The options that commands share, and what they come to."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Device(StrEnum):
+    """Where to compute."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+Study = Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A named study of the registry; options override it.")]
+Arch = Annotated[list[str] | None, typer.Option("--arch", metavar="REF", help="Candidate, e.g. papers/mlp:width=32. Repeat it.")]
+Data = Annotated[str | None, typer.Option("--data", metavar="REF", help="Data set, e.g. digits or npz:path=FILE.")]
+Norm = Annotated[str | None, typer.Option("--norm", metavar="P", help="linf, l2, l1 or an order p >= 1.")]
+Eps = Annotated[str | None, typer.Option("--eps", metavar="EPS", help="Attack strength in the data's units, e.g. 8/255.")]
+Attack = Annotated[str | None, typer.Option("--attack", metavar="REF", help="Attack, e.g. native/pgd:steps=20.")]
+Metric = Annotated[list[str] | None, typer.Option("--metric", metavar="REF", help="Metric, e.g. baselines/clean-accuracy. Repeat it.")]
+Recipe = Annotated[str | None, typer.Option("--recipe", metavar="REF", help="Training recipe, e.g. quick:epochs=5.")]
+Ranker = Annotated[str | None, typer.Option("--ranker", metavar="REF", help="Ranker, e.g. rank-mean:columns=clean_accuracy.")]
+Seeds = Annotated[int | None, typer.Option("--seeds", metavar="N", help="Number of seeds to repeat everything with.")]
+Where = Annotated[Device, typer.Option("--device", help="Where to compute.")]
+Store = Annotated[Path, typer.Option("--store", metavar="DIR", help="Finished work is kept and found here.")]
+Registry = Annotated[Path | None, typer.Option("--registry", metavar="FILE", help="Your own registry.yaml; its entries override ours.")]
+Plugin = Annotated[list[str] | None, typer.Option("--plugin", metavar="FILE|MODULE", help="A plugin that is not installed. Repeat it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+
+STORE = Path(".robustradar/store")

@@ -1,0 +1,47 @@
+"""`robustradar plan`: what a run would train, share and cost."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from robustradar.cli import option
+
+EXAMPLES = """Examples:
+
+  robustradar plan quickstart
+
+  robustradar plan --arch papers/cnn --data npz:path=mine.npz --metric robust-accuracy-trained --seeds 3 --json
+"""
+
+NoTiming = Annotated[bool, typer.Option("--no-timing", help="No forecast: nothing is built or timed.")]
+
+
+def plan(  # noqa: PLR0913, PLR0917 (one parameter an option)
+    study: option.Study = None,
+    arch: option.Arch = None,
+    data: option.Data = None,
+    norm: option.Norm = None,
+    eps: option.Eps = None,
+    attack: option.Attack = None,
+    metric: option.Metric = None,
+    recipe: option.Recipe = None,
+    ranker: option.Ranker = None,
+    seeds: option.Seeds = None,
+    device: option.Where = option.Device.AUTO,
+    store: option.Store = option.STORE,
+    registry: option.Registry = None,
+    plugin: option.Plugin = None,
+    as_json: option.Json = False,
+    no_timing: NoTiming = False,
+) -> None:
+    """Show what rank would train with the same options: what is shared, what is in the store, and about how long the rest takes."""
+    from robustradar import forecast, screening
+    from robustradar.registry import Request
+
+    flags = Request(tuple(arch) if arch else None, data, norm, eps, attack, recipe, tuple(metric) if metric else None, ranker, None, seeds)
+    prepared = screening.prepare(study, flags, registry_file=registry, plugins=plugin or ())
+    told = forecast.forecast(prepared, store=store, device=device.value, timed=not no_timing)
+    print(json.dumps(told.json(), indent=1) if as_json else told.text())

@@ -1,0 +1,106 @@
+"""Progress on standard error: a bar with the time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from robustradar import progress
+from robustradar.values import Failed, FitSpec, Measurement, Outcome
+
+# A plain line for every epoch of a long run would drown a log.
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+@contextmanager
+def listener(*, quiet: bool) -> Iterator[progress.Progress]:
+    """Who is told of a run's progress on this terminal."""
+    if quiet:
+        yield progress.Silent()
+    elif sys.stderr.isatty():
+        with Bar() as bar:
+            yield bar
+    else:
+        yield Lines()
+
+
+class Bar:
+    """A bar of epochs over all fits, with what is going on at present."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn())
+        self._bar = Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task("starting", total=None)
+
+    def __enter__(self) -> Bar:
+        """Starts drawing."""
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stops drawing and clears the bar."""
+        self._bar.stop()
+
+    def planned(self, epochs: int, measurements: int) -> None:
+        """The bar's length."""
+        self._bar.update(self._task, total=epochs or 1, description=f"{measurements} measurements to make")
+
+    def epoch(self, spec: FitSpec, epoch: int, epochs: int) -> None:
+        """One step."""
+        self._bar.update(self._task, advance=1, description=escape(f"training {spec}, epoch {epoch}/{epochs}"))
+
+    def fitted(self, spec: FitSpec, reason: str | None) -> None:
+        """A failure is told at once."""
+        if reason:
+            self.note(f"failed: {spec}: {reason}")
+
+    def measured(self, measurement: Measurement, outcomes: dict[str, Outcome]) -> None:
+        """What was just measured."""
+        self._bar.update(self._task, description=escape(f"measured {measurement.metric.label} of {measurement.candidate.label}"))
+
+    def note(self, text: str) -> None:
+        """A line above the bar."""
+        self._bar.console.print(escape(text), highlight=False)
+
+
+class Lines:
+    """Plain lines, for logs."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.monotonic()
+        self._done = self._total = 0
+
+    def planned(self, epochs: int, measurements: int) -> None:
+        """What lies ahead."""
+        self._total = epochs
+        self.note(f"{epochs} epochs to train, {measurements} measurements to make")
+
+    def epoch(self, spec: FitSpec, epoch: int, epochs: int) -> None:
+        """How far it is, every few seconds."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = now
+            left = (now - self._start) / self._done * (self._total - self._done)
+            self.note(f"{spec}: epoch {epoch}/{epochs}; {self._done}/{self._total} in all, about {left:.0f} s left")
+
+    def fitted(self, spec: FitSpec, reason: str | None) -> None:
+        """A failure is told at once."""
+        if reason:
+            self.note(f"failed: {spec}: {reason}")
+
+    def measured(self, measurement: Measurement, outcomes: dict[str, Outcome]) -> None:
+        """What failed."""
+        for column, outcome in outcomes.items():
+            if isinstance(outcome, Failed):
+                self.note(f"failed: {measurement.candidate.label}, {column}: {outcome.reason}")
+
+    def note(self, text: str) -> None:
+        """A line."""
+        print(text, file=sys.stderr, flush=True)

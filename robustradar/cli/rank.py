@@ -1,0 +1,73 @@
+"""`robustradar rank`: scores and ranks."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robustradar.cli import option
+
+EXAMPLES = """Examples:
+
+  robustradar rank quickstart
+
+  robustradar rank --arch papers/mlp --arch papers/cnn:width=32 --data npz:path=mine.npz --eps 8/255 --plugin mynets.py --arch mynets/tiny
+"""
+
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write the results [default: robustradar-results/STUDY].")]
+
+
+def rank(  # noqa: PLR0913, PLR0917 (one parameter an option)
+    study: option.Study = None,
+    arch: option.Arch = None,
+    data: option.Data = None,
+    norm: option.Norm = None,
+    eps: option.Eps = None,
+    attack: option.Attack = None,
+    metric: option.Metric = None,
+    recipe: option.Recipe = None,
+    ranker: option.Ranker = None,
+    seeds: option.Seeds = None,
+    device: option.Where = option.Device.AUTO,
+    store: option.Store = option.STORE,
+    out: Out = None,
+    registry: option.Registry = None,
+    plugin: option.Plugin = None,
+    as_json: option.Json = False,
+    quiet: option.Quiet = False,
+) -> None:
+    """Score and rank architectures: train what is needed, measure, and write the results.
+
+    Finished work is kept in the store: the same command continues where it was stopped and never trains anything twice.
+    """
+    from robustradar import screening
+    from robustradar.cli.progress import listener
+    from robustradar.registry import Request
+    from robustradar.report import table, write
+
+    flags = Request(_tuple(arch), data, norm, eps, attack, recipe, _tuple(metric), ranker, None, seeds)
+    folder = out or Path("robustradar-results") / (study or screening.UNNAMED)
+    prepared = screening.prepare(study, flags, registry_file=registry, plugins=plugin or ())
+    write.writable(folder)
+    command = shlex.join(["robustradar", *sys.argv[1:]])
+    try:
+        with listener(quiet=quiet) as progress:
+            result = screening.rank(prepared, store=store, device=device.value, progress=progress, command=command)
+    except KeyboardInterrupt:
+        print("\nInterrupted. What was finished is kept: the same command continues.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    files = write.write(result, prepared.reporters(), folder)
+    print(write.as_json(result) if as_json else table.text(result))
+    print(f"\nWritten: {', '.join(map(str, files))}", file=sys.stderr if as_json else sys.stdout)
+    if result.failed:
+        print(f"{len(result.failed)} of {len(result.scores)} cells failed; their reasons are in the results.", file=sys.stderr)
+        raise typer.Exit(3)
+
+
+def _tuple(given: list[str] | None) -> tuple[str, ...] | None:
+    """A repeated option; None where it was not given."""
+    return tuple(given) if given else None

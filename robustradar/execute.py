@@ -1,0 +1,227 @@
+"""Runs a plan: the only loop that trains and measures. What the store has is taken from there, what is new goes there at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from numbers import Real
+
+from torch import nn
+
+from robustradar import guard
+from robustradar.catalog import Catalog
+from robustradar.contract.architecture import Architecture
+from robustradar.contract.attack import Attack
+from robustradar.contract.metric import Bench, Fit, Metric
+from robustradar.contract.recipe import Recipe
+from robustradar.errors import Failure
+from robustradar.judge import Guarded
+from robustradar.plan import Plan
+from robustradar.progress import Progress
+from robustradar.store import Store
+from robustradar.training import loss as losses
+from robustradar.training import network
+from robustradar.training.device import DeviceData
+from robustradar.training.train import EVALUATION_ATTACK, TRAIN_ATTACK, Adversary, stream, train, trial
+from robustradar.values import AttackUse, Failed, FitRecord, FitSpec, FitUse, Measured, Measurement, Outcome, Ref, Skipped, canonical
+
+METRIC_ATTACK = 4
+SELECTED_ON_EVALUATION = "selected-on-evaluation"
+
+
+@dataclass(frozen=True, eq=False)
+class Executed:
+    """What a plan yielded: an outcome for every measurement and column, and the fits."""
+
+    outcomes: Mapping[str, Mapping[str, Outcome]]
+    fits: tuple[FitUse, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Execution:
+    """What running a plan takes.
+
+    Attributes:
+        catalog: To bind references.
+        data: Where to compute, and on what.
+        store: What is finished.
+        progress: Who is told.
+    """
+
+    catalog: Catalog
+    data: DeviceData
+    store: Store
+    progress: Progress
+
+    def run(self, plan: Plan) -> Executed:
+        """All measurements of a plan, candidate by candidate. A failure becomes an outcome and the run goes on.
+
+        Raises:
+            StoreError: Finished work could not be kept.
+        """
+        store = self.store
+        new = {spec.key for spec in plan.fits if not store.has_fit(spec.key)}
+        epochs = sum(plan.epochs(self.catalog, spec) for spec in plan.fits if spec.key in new)
+        self.progress.planned(epochs, sum(not store.has_outcome(m.key) for m in plan.measurements))
+        outcomes: dict[str, Mapping[str, Outcome]] = {}
+        used: dict[str, FitUse] = {}
+        for measurement in plan.measurements:
+            found = self.outcomes(measurement)
+            outcomes[measurement.key] = found
+            for _, spec in measurement.fits:
+                if isinstance(record := store.fit(spec.key), FitRecord):
+                    used[spec.key] = FitUse(record, spec.key not in new, str(store.weights(spec.key)))
+        return Executed(outcomes, tuple(used.values()))
+
+    def outcomes(self, measurement: Measurement) -> dict[str, Outcome]:
+        """A measurement's outcomes, from the store or made now."""
+        metric = self.catalog.bound("metric", measurement.metric, Metric)
+        try:
+            for _, spec in measurement.fits:
+                self.fit(spec)
+            if (known := self.store.outcome(measurement.key)) is not None:
+                return known
+            found = self.measure(measurement, metric)
+        except Failure as failure:
+            found = {column.name: Failed(failure.reason, failure.culprit) for column in metric.columns}
+        if not any(isinstance(outcome, Failed) for outcome in found.values()):
+            self.store.save_outcome(measurement.key, found)
+        self.progress.measured(measurement, found)
+        return found
+
+    def fit(self, spec: FitSpec) -> None:
+        """Sees to it that a fit is in the store.
+
+        Raises:
+            Failure: It cannot be trained, now or when it was tried before.
+        """
+        with self.store.lock(spec.key):
+            known = self.store.fit(spec.key)
+            if isinstance(known, Failure):
+                raise known
+            if known is not None:
+                return
+            try:
+                self._train(spec)
+            except Failure as failure:
+                if failure.lasting:
+                    self.store.save_failure(spec.key, spec.json(), failure)
+                self.progress.fitted(spec, failure.reason)
+                raise
+        self.progress.fitted(spec, None)
+
+    def measure(self, measurement: Measurement, metric: Metric) -> dict[str, Outcome]:
+        """A measurement made now, its outcomes checked.
+
+        Raises:
+            Failure: The metric or an attack that it used failed or broke its contract.
+        """
+        catalog, task, seed = self.catalog, measurement.task, measurement.seed or 0
+        culprit = catalog.culprit("metric", measurement.metric)
+        attacks = {label: self._guarded(use, stream(seed, METRIC_ATTACK)) for label, use in measurement.attacks}
+        bench = Bench(
+            task=task,
+            threat=measurement.threat,
+            fits={label: self._loaded(spec) for label, spec in measurement.fits},
+            attacks=attacks,
+            splits=self.data.splits,
+            loss=losses.squared if task.classes is None else losses.cross_entropy,
+            network=lambda: self._network(measurement.candidate, seed).eval(),
+            seed=seed,
+        )
+        with guard.generators_restored():
+            found = guard.call(culprit, lambda: metric.measure(bench))
+        for attack in attacks.values():
+            attack.verify()
+        outcomes = _checked(found, metric, culprit)
+        flags = [flag for fit in bench.fits.values() for flag in fit.record.flags]
+        if bench.fits and "final" not in task.sizes:
+            flags.append(SELECTED_ON_EVALUATION)
+        return {name: _flagged(outcome, flags) for name, outcome in outcomes.items()}
+
+    def trial(self, spec: FitSpec, steps: int) -> float:
+        """About how many seconds a fit takes, from a few steps of it; nothing is kept.
+
+        Raises:
+            Failure: It cannot be trained.
+        """
+        recipe = self.catalog.bound("recipe", spec.recipe, Recipe)
+        return trial(spec, self._network(spec.architecture, spec.seed), recipe, self.data, self._adversary(spec), steps)
+
+    def _train(self, spec: FitSpec) -> None:
+        """Trains a fit and keeps it."""
+        recipe = self.catalog.bound("recipe", spec.recipe, Recipe)
+        model = self._network(spec.architecture, spec.seed)
+        told = partial(self.progress.epoch, spec, epochs=recipe.epochs)
+        trained = train(spec, model, recipe, self.data, self._adversary(spec), told)
+        self.store.save_fit(trained.record, trained.state)
+
+    def _adversary(self, spec: FitSpec) -> Adversary | None:
+        """The inner attack of a fit."""
+        if spec.attack is None or spec.threat is None:
+            return None
+        use = AttackUse(spec.attack, spec.threat)
+        return Adversary(*(self._guarded(use, stream(spec.seed, which)) for which in (TRAIN_ATTACK, EVALUATION_ATTACK)))
+
+    def _loaded(self, spec: FitSpec) -> Fit:
+        """A fit as a metric gets it: a copy of its own, in evaluation mode."""
+        state = self.store.state(spec.key)
+        if state is None:
+            self.progress.note(f"{spec}: its weights in the store were damaged; it is trained again.")
+            self.fit(spec)
+            state = self.store.state(spec.key)
+        record = self.store.fit(spec.key)
+        if state is None or not isinstance(record, FitRecord):
+            raise Failure("store", f"the weights of {spec} cannot be read back.", lasting=False)
+        model = self._network(spec.architecture, spec.seed)
+        guard.call(self.catalog.culprit("architecture", spec.architecture), lambda: model.load_state_dict(state))
+        return Fit(model.eval(), record)
+
+    def _network(self, architecture: Ref, seed: int) -> nn.Module:
+        """A freshly built network."""
+        declaration = self.catalog.bound("architecture", architecture, Architecture)
+        return network.build(declaration, self.catalog.culprit("architecture", architecture), self.data, seed)
+
+    def _guarded(self, use: AttackUse, seed: int) -> Guarded:
+        """An attack under the guard."""
+        attack = self.catalog.bound("attack", use.attack, Attack)
+        return Guarded(attack, self.catalog.culprit("attack", use.attack), use.threat, self.data.task.classes, seed)
+
+
+def _checked(found: object, metric: Metric, culprit: str) -> dict[str, Outcome]:
+    """What measure() returned, if it keeps the contract.
+
+    Raises:
+        Failure: It does not.
+    """
+    names = [column.name for column in metric.columns]
+    if not isinstance(found, Mapping) or set(found) != set(names):
+        got = f"columns {sorted(map(str, found))}" if isinstance(found, Mapping) else type(found).__name__
+        raise Failure(culprit, f"measure() returned {got}, expected a mapping with the columns {names}.")
+    return {name: _checked_outcome(found[name], name, culprit) for name in names}
+
+
+def _checked_outcome(outcome: object, name: str, culprit: str) -> Outcome:
+    """One column's outcome."""
+    if isinstance(outcome, Skipped | Failed):
+        return outcome
+    if not isinstance(outcome, Measured):
+        raise Failure(culprit, f"measure() returned {type(outcome).__name__} for {name!r}, expected Measured, Skipped or Failed.")
+    numbers = [outcome.value, *(end for end in (outcome.low, outcome.high) if end is not None)]
+    if not all(isinstance(value, Real) and math.isfinite(value) for value in numbers):
+        raise Failure(culprit, f"measured {numbers} for {name!r}, expected finite numbers. Return Skipped(reason) instead.")
+    try:
+        canonical(dict(outcome.details))
+    except (TypeError, ValueError) as error:
+        raise Failure(culprit, f"the details of {name!r} are no JSON: {error}.") from None
+    low, high = (None if end is None else float(end) for end in (outcome.low, outcome.high))
+    return replace(outcome, value=float(outcome.value), low=low, high=high)
+
+
+def _flagged(outcome: Outcome, flags: list[str]) -> Outcome:
+    """An outcome with the host's flags added."""
+    if not isinstance(outcome, Measured) or not flags:
+        return outcome
+    return replace(outcome, flags=tuple(dict.fromkeys((*outcome.flags, *flags))))

@@ -1,0 +1,117 @@
+"""What a run would train, share and take: counted from the plan, timed on a few batches."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tabulate import tabulate
+
+from robustradar.screening import Prepared
+from robustradar.values import FitSpec
+
+if TYPE_CHECKING:
+    from robustradar.execute import Execution
+
+# Timing itself stays short: candidates that were not reached are taken to cost the median of those that were.
+TIMING_SECONDS = 30.0
+_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What lies ahead.
+
+    Attributes:
+        fits: One row a fit: candidate, objective, seed, epochs, state (``to train`` or ``stored``) and seconds.
+        requested: How many fits the metrics ask for together.
+        measurements: Number of measurements to make.
+        seconds: About how long the training takes; None where nothing was timed.
+        timed: How many of the fits to train were timed.
+    """
+
+    fits: tuple[Mapping[str, Any], ...]
+    requested: int
+    measurements: int
+    seconds: float | None
+    timed: int
+
+    def json(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        return {**vars(self), "fits": [dict(fit) for fit in self.fits]}
+
+    def text(self) -> str:
+        """As a table with a closing sentence."""
+        rows = [[*fit.values()][:-1] + ["" if fit["seconds"] is None else f"{fit['seconds']:.1f}"] for fit in self.fits]
+        table = tabulate(rows, ["candidate", "objective", "seed", "epochs", "state", "about s"], tablefmt="simple", disable_numparse=True)
+        waiting = sum(fit["state"] == "to train" for fit in self.fits)
+        closing = (
+            f"{len(self.fits)} networks for {self.requested} needs of the metrics; {waiting} to train, {len(self.fits) - waiting} in the "
+            f"store; {self.measurements} measurements to make."
+        )
+        if self.seconds is not None and waiting:
+            closing += f" About {self.seconds:.0f} s of training, forecast from {self.timed} of {waiting} networks timed on a few batches."
+        return f"{table}\n\n{closing}"
+
+
+def forecast(prepared: Prepared, *, store: Path, device: str = "auto", timed: bool = True) -> Forecast:
+    """What `screening.rank` would do with the same arguments. Nothing is kept.
+
+    Args:
+        prepared: The study and its plan.
+        store: Folder of finished work.
+        device: Where to compute.
+        timed: Whether to time a few batches.
+    """
+    from robustradar.store import Store
+
+    kept, plan = Store(store), prepared.plan
+    waiting = [spec for spec in plan.fits if not kept.has_fit(spec.key)]
+    seconds = _timed(prepared, kept, waiting, device) if timed and waiting else {}
+    usual = statistics.median(seconds.values()) if seconds else None
+    rows: list[dict[str, Any]] = []
+    for spec in plan.fits:
+        state = "to train" if spec in waiting else "stored"
+        known = seconds.get(spec.key, usual) if state == "to train" else None
+        epochs = plan.epochs(prepared.catalog, spec)
+        row = {"candidate": spec.architecture.label, "objective": str(spec.objective), "seed": spec.seed, "epochs": epochs}
+        rows.append({**row, "state": state, "seconds": known})
+    total = sum(known for row in rows if (known := row["seconds"]) is not None) if seconds else None
+    measurements = sum(not kept.has_outcome(m.key) for m in plan.measurements)
+    return Forecast(tuple(rows), plan.requested, measurements, total, len(seconds))
+
+
+def _timed(prepared: Prepared, store: Any, waiting: list[FitSpec], device: str) -> dict[str, float]:
+    """Seconds a fit, from a few steps of it and one evaluation batch, as long as timing may take."""
+    from robustradar.execute import Execution
+    from robustradar.progress import Silent
+    from robustradar.training.device import DeviceData
+    from robustradar.training.device import device as device_of
+
+    data = DeviceData.of(prepared.data, prepared.study.task, device_of(device))
+    execution = Execution(prepared.catalog, data, store, Silent())
+    found: dict[str, float] = {}
+    alike: dict[tuple[Any, ...], float] = {}
+    deadline = time.monotonic() + TIMING_SECONDS
+    for spec in waiting:
+        kind = (spec.architecture, spec.objective, spec.recipe)
+        if kind not in alike and time.monotonic() < deadline:
+            if (measured := _one(execution, spec)) is not None:
+                alike[kind] = measured
+        if kind in alike:
+            found[spec.key] = alike[kind]
+    return found
+
+
+def _one(execution: Execution, spec: FitSpec) -> float | None:
+    """Seconds of one fit; None where it fails, which `rank` will tell."""
+    from robustradar.errors import Failure
+
+    try:
+        return execution.trial(spec, _STEPS)
+    except Failure:
+        return None

@@ -1,0 +1,104 @@
+"""The one place where other people's code is called and its exceptions are caught."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from robustradar.errors import Failure, RobustRadarError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+T = TypeVar("T")
+
+
+def call(culprit: str, function: Callable[[], T]) -> T:
+    """Calls a plugin's code; whatever it raises becomes a `Failure` that names it.
+
+    Args:
+        culprit: Who is asked, for the message: ``attack torchattacks/PGD (robustradar 0.1.0)``.
+        function: The call.
+
+    Raises:
+        Failure: It raised; running out of memory is not lasting, anything else is.
+        RobustRadarError: It raised an error that is meant for the user as it is.
+    """
+    try:
+        return function()
+    except (Failure, RobustRadarError):
+        raise
+    except Exception as error:
+        raise Failure(culprit, describe(error), lasting=not out_of_memory(error)) from error
+
+
+def describe(error: BaseException) -> str:
+    r"""An exception in one line.
+
+    >>> describe(ValueError("width must be even\nsee docs"))
+    'ValueError: width must be even'
+    """
+    if out_of_memory(error):
+        return "out of memory. Use a smaller batch, or a device with more memory."
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on the host or on an accelerator.
+
+    >>> out_of_memory(MemoryError()), out_of_memory(ValueError())
+    (True, False)
+    """
+    text = str(error).lower()
+    signs = ("out of memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(sign in text for sign in signs))
+
+
+@contextmanager
+def untouched(culprit: str, model: nn.Module) -> Iterator[None]:
+    """Lends out a model in evaluation mode, with parameters that need no gradient, and takes it back as it was.
+
+    Modes, requires_grad flags, gradients, and the global generators of Python, NumPy and torch are restored, also after an exception.
+    Weights and buffers are compared by their version counters, which costs nothing.
+
+    Raises:
+        Failure: The borrower changed weights or buffers, which cannot be undone.
+    """
+    import torch
+
+    modes = [(module, module.training) for module in model.modules()]
+    flags = [(p, p.requires_grad, p.grad) for p in model.parameters()]
+    versions = [(t, t._version) for t in (*model.parameters(), *model.buffers())]
+    with generators_restored(), torch.enable_grad():
+        model.eval()
+        for p, _, _ in flags:
+            p.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+            for p, needed, gradient in flags:
+                p.requires_grad_(needed)
+                p.grad = gradient
+    if any(t._version != version for t, version in versions):
+        raise Failure(culprit, "changed the weights or buffers of the model that it was lent. A plugin must leave the model as it is.")
+
+
+@contextmanager
+def generators_restored() -> Iterator[None]:
+    """Whatever is drawn inside from the global generators of Python, NumPy and torch, they come back as they were."""
+    import numpy as np
+    import torch
+
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices=list(devices)):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

@@ -1,0 +1,224 @@
+"""Loads plugins, each alone, and asks each what it declares. A broken one is named and everything else goes on working."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from robustradar import guard, hookspecs
+from robustradar.contract.architecture import Architecture
+from robustradar.contract.attack import Attack
+from robustradar.contract.dataset import Dataset
+from robustradar.contract.declaration import NAME, Declaration
+from robustradar.contract.metric import Metric
+from robustradar.contract.ranker import Ranker
+from robustradar.contract.recipe import Recipe
+from robustradar.contract.reporter import Reporter
+from robustradar.errors import Failure, UsageError
+
+GROUP = "robustradar"
+KINDS: Mapping[str, type[Declaration]] = {
+    "architecture": Architecture,
+    "dataset": Dataset,
+    "recipe": Recipe,
+    "attack": Attack,
+    "metric": Metric,
+    "ranker": Ranker,
+    "reporter": Reporter,
+}
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin as it was found.
+
+    Attributes:
+        name: The first part of its ids.
+        distribution: The installed distribution, or the file that it was loaded from.
+        version: The distribution's version; empty for a file.
+        digest: Of its Python source files.
+        declarations: Kind to declarations; empty for a broken plugin.
+        error: Why it is broken, or None.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    digest: str = ""
+    declarations: Mapping[str, tuple[Declaration, ...]] = dataclasses.field(default_factory=dict, hash=False)
+    error: str | None = None
+
+    @property
+    def origin(self) -> str:
+        """Distribution and version."""
+        return f"{self.distribution} {self.version}".strip()
+
+    @property
+    def source(self) -> str:
+        """Part of every key that this plugin's work enters."""
+        return f"{Path(self.distribution).name} {self.version} {self.digest}"
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A plugin before it is loaded."""
+
+    name: str
+    distribution: str
+    version: str
+    load: Any
+
+
+def load(given: Sequence[str] = (), entry_points: Iterable[metadata.EntryPoint] | None = None) -> tuple[Plugin, ...]:
+    """All installed plugins, then the given ones, each loaded alone.
+
+    Args:
+        given: Paths of Python files, or names of importable modules.
+        entry_points: The installed ones; by default those of the group ``robustradar``.
+
+    Raises:
+        UsageError: A given file does not exist.
+    """
+    installed = metadata.entry_points(group=GROUP) if entry_points is None else entry_points
+    # Our own distribution first, then by name: a later plugin never takes an earlier one's id.
+    found = sorted(
+        (_Candidate(e.name, e.dist.name if e.dist else e.value, e.dist.version if e.dist else "", e.load) for e in installed),
+        key=lambda c: (c.distribution != "robustradar", c.name, c.distribution),
+    )
+    found += [_given(text) for text in given]
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    plugins: list[Plugin] = []
+    for candidate in found:
+        holder = next((p for p in plugins if p.name == candidate.name), None)
+        plugins.append(_load(manager, candidate, holder))
+    return tuple(plugins)
+
+
+def _given(text: str) -> _Candidate:
+    """A plugin from a file, or from a module by name."""
+    path = Path(text)
+    if path.suffix == ".py" or path.exists():
+        if not path.is_file():
+            raise UsageError(f"--plugin: got {text!r}, expected a Python file. Check the path.")
+        return _Candidate(path.stem, str(path), "", lambda: _import_file(path))
+    return _Candidate(text.rpartition(".")[2], text, "", lambda: _import_module(text))
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Imports a file under its own name; files beside it can be imported from it."""
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _import_module(name: str) -> ModuleType:
+    """Imports a module by name, also from the working directory."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    return importlib.import_module(name)
+
+
+def _load(manager: pluggy.PluginManager, candidate: _Candidate, holder: Plugin | None) -> Plugin:
+    """One plugin, sound or broken."""
+    plugin = Plugin(candidate.name, candidate.distribution, candidate.version)
+    if holder is not None:
+        return dataclasses.replace(
+            plugin, error=f"its name {plugin.name!r} is taken by {holder.origin}. Rename its entry point, or uninstall one of the two."
+        )
+    if not NAME.fullmatch(candidate.name):
+        return dataclasses.replace(plugin, error=f"its name is {candidate.name!r}, expected letters, digits and _ . + -.")
+    module: ModuleType | None = None
+    try:
+        module = guard.call("import", candidate.load)
+        manager.register(module, plugin.name)
+        _check_hooks(manager, module)
+        declarations = {kind: _ask(manager, plugin.name, kind) for kind in KINDS}
+    except (Failure, pluggy.PluginValidationError, _Breach) as error:
+        if module is not None and manager.has_plugin(plugin.name):
+            manager.unregister(module)
+        return dataclasses.replace(plugin, error=str(error).replace("\n", " ").strip())
+    return dataclasses.replace(plugin, digest=source_digest(module), declarations=declarations)
+
+
+class _Breach(Exception):
+    """A plugin does not keep the contract of the hooks."""
+
+
+def _check_hooks(manager: pluggy.PluginManager, module: ModuleType) -> None:
+    """Refuses what pluggy would pass over in silence: misspelt hooks, unmarked hooks, arguments with defaults."""
+    known = [f"robustradar_{kind}s" for kind in KINDS]
+    for name, function in inspect.getmembers(module, callable):
+        if not name.startswith("robustradar_"):
+            continue
+        if not hasattr(function, "robustradar_impl"):
+            raise _Breach(f"{name} is not marked as a hook. Put @robustradar.hookimpl above it.")
+        if name not in known:
+            from robustradar.errors import unknown
+
+            raise _Breach(unknown("hook", name, known))
+        if inspect.signature(function).parameters:
+            raise _Breach(f"{name}{inspect.signature(function)}: got arguments, expected none.")
+    manager.check_pending()
+
+
+def _ask(manager: pluggy.PluginManager, name: str, kind: str) -> tuple[Declaration, ...]:
+    """What one plugin declares of one kind, checked."""
+    hook = f"robustradar_{kind}s"
+    others = [plugin for other, plugin in manager.list_name_plugin() if other != name and plugin is not None]
+    caller = manager.subset_hook_caller(hook, remove_plugins=others)
+    answers = guard.call(hook, caller)
+    declared: list[Declaration] = []
+    for answer in answers:
+        if not isinstance(answer, tuple | list):
+            raise _Breach(f"{hook}: returned {type(answer).__name__}, expected a tuple of {KINDS[kind].__name__}.")
+        declared += answer
+    for item in declared:
+        _check(hook, KINDS[kind], item)
+    names = [item.name for item in declared]
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise _Breach(f"{hook}: the name {twice[0]!r} is declared twice. Names are unique within a plugin and kind.")
+    return tuple(sorted(declared, key=lambda item: item.name))
+
+
+def _check(hook: str, expected: type[Declaration], item: object) -> None:
+    """One declaration: its type, its name, and that it is frozen."""
+    if not isinstance(item, expected):
+        shown = f"the class {item.__name__}" if isinstance(item, type) else f"a {type(item).__name__}"
+        raise _Breach(f"{hook}: got {shown}, expected an instance of robustradar.{expected.__name__}.")
+    if not NAME.fullmatch(item.name):
+        raise _Breach(f"{hook}: got the name {item.name!r}, expected letters, digits and _ . + -. Set name=….")
+    own = type(item).__dict__.get("__dataclass_params__")
+    if inspect.get_annotations(type(item)) and (own is None or not own.frozen):
+        raise _Breach(f"{hook}: {type(item).__name__} has fields of its own, expected @dataclass(frozen=True) above it.")
+
+
+def source_digest(module: ModuleType, *parts: str) -> str:
+    """Digest of a module's Python files: of the file, or of all below a package (`parts`: only those below these names)."""
+    file = Path(module.__file__ or "")
+    files = sorted(file.parent.rglob("*.py")) if hasattr(module, "__path__") else [file]
+    if parts:
+        files = [f for f in files if f.relative_to(file.parent).parts[0].removesuffix(".py") in parts]
+    content = hashlib.sha256()
+    for f in files:
+        content.update(f.name.encode() + b"\0" + (f.read_bytes() if f.is_file() else b""))
+    return content.hexdigest()[:12]

@@ -1,0 +1,83 @@
+"""What is installed, as plain JSON values and as tables, broken plugins included."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable
+from typing import Any
+
+from tabulate import tabulate
+
+from robustradar import catalog as cat
+from robustradar import host, registry
+from robustradar.contract.declaration import Declaration, parameters
+from robustradar.errors import UsageError, unknown
+
+
+def plugins(given: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Every plugin: name, distribution, version, state and what it declares."""
+    return [
+        {
+            "plugin": plugin.name,
+            "distribution": plugin.distribution,
+            "version": plugin.version,
+            "state": "broken" if plugin.error else "ok",
+            "declares": ", ".join(f"{len(items)} {kind}{'s' * (len(items) > 1)}" for kind, items in plugin.declarations.items() if items),
+            "error": plugin.error,
+        }
+        for plugin in host.load(tuple(given))
+    ]
+
+
+def declarations(kind: str, given: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Every declaration of a kind, and the registry's aliases."""
+    known = _catalog(given)
+    rows = [{"id": i, "parameters": cat.signature(d), "summary": d.summary} for i, (_, d) in known.declared(kind).items()]
+    aliases = known.aliases.get(kind, {})
+    return rows + [{"id": alias, "parameters": "", "summary": f"short for {text}"} for alias, text in aliases.items()]
+
+
+def show(name: str, given: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """One plugin, or one declaration with a row a parameter.
+
+    Raises:
+        UsageError: Nothing has that name.
+    """
+    known = _catalog(given)
+    if any(plugin.name == name for plugin in known.plugins):
+        found = [row for row in plugins(given) if row["plugin"] == name]
+        return found + [
+            {"plugin": f"{name}/{d.name}", "distribution": kind, "version": "", "state": "", "declares": d.summary, "error": None}
+            for plugin in known.plugins
+            if plugin.name == name
+            for kind, items in plugin.declarations.items()
+            for d in items
+        ]
+    ids = {identifier: d for kind in host.KINDS for identifier, (_, d) in known.declared(kind).items()}
+    matches = [d for identifier, d in ids.items() if name in (identifier, identifier.partition("/")[2])]
+    if not matches:
+        raise UsageError(unknown("NAME", name, [*(plugin.name for plugin in known.plugins), *ids]))
+    return [row for d in matches for row in _parameters(d)]
+
+
+def text(rows: list[dict[str, Any]]) -> str:
+    """Rows as a table; columns that are empty everywhere are left out, and errors stand below in full."""
+    names = [name for name in (rows[0] if rows else {}) if name != "error" and any(row.get(name) for row in rows)]
+    table = tabulate([[row.get(name) for name in names] for row in rows], names, tablefmt="simple", disable_numparse=True)
+    errors = [f"{row['plugin']} ({row['distribution']} {row['version']}): {row['error']}" for row in rows if row.get("error")]
+    return "\n".join([table, *([""] if errors else []), *errors])
+
+
+def _catalog(given: Iterable[str]) -> cat.Catalog:
+    return cat.Catalog(host.load(tuple(given)), registry.load().aliases)
+
+
+def _parameters(declaration: Declaration) -> list[dict[str, Any]]:
+    """A row for the declaration, then one a parameter."""
+    hints = typing.get_type_hints(type(declaration), include_extras=True)
+    rows = [{"name": declaration.name, "type": type(declaration).__mro__[1].__name__, "default": "", "meaning": declaration.summary}]
+    for field in parameters(declaration):
+        hint = hints[field.name]
+        value = cat.shown(getattr(declaration, field.name))
+        rows.append({"name": f"  {field.name}", "type": cat.type_text(hint), "default": value, "meaning": cat.description(hint)})
+    return rows

@@ -1,0 +1,182 @@
+"""The result as tables: plain for the terminal, Markdown for people and pull requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from robustradar.report.flag import meaning
+from robustradar.values import Column, Failed, Measured, Result, Score, Skipped
+
+_ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
+_MARKS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def text(result: Result) -> str:
+    """The ranking for a terminal, then failures, skipped cells and flags where there are any."""
+    parts = [_ranking(result, "simple"), *_notes(result)]
+    if broken := _broken(result, "simple"):
+        parts.append(broken)
+    return "\n\n".join(parts)
+
+
+def document(result: Result) -> str:
+    """A page in Markdown: ranking, final claim, what not to trust, cost, and how to repeat it."""
+    study = result.study
+    sizes = ", ".join(f"{size} {name}" for name, size in study.task.sizes.items())
+    parts = [
+        f"# Ranking: {_escaped(study.name)}",
+        f"{len(study.candidates)} candidates on {_escaped(study.task.data.label)} ({sizes} samples), threat {study.threat}, "
+        f"attack {_escaped(study.attack.label)}, recipe {_escaped(study.recipe.label)}, {len(study.seeds)} seed(s).",
+        _ranking(result, "github"),
+        *_notes(result),
+    ]
+    if claim := held_out(result):
+        parts += ["## Held-out claim", claim]
+    if broken := _broken(result, "github"):
+        parts += ["## Failed and skipped", broken]
+    return "\n\n".join([*parts, "## Cost", _cost(result), "## Repeat", _repeat(result)]) + "\n"
+
+
+def held_out(result: Result) -> str:
+    """The first candidate's accuracies on the split that nothing was selected on; empty where there is none."""
+    if not result.ranking.rows:
+        return ""
+    first = result.ranking.rows[0].candidate
+    claims = []
+    for score in result.scores:
+        if score.candidate == first and isinstance(score.outcome, Measured) and score.column.unit == "fraction":
+            seeds = score.outcome.details.get("seeds", [{"details": score.outcome.details}])
+            found = [seed["details"]["held_out"] for seed in seeds if "held_out" in seed["details"]]
+            if found:
+                low, high = min(f["low"] for f in found), max(f["high"] for f in found)
+                value = sum(f["value"] for f in found) / len(found)
+                claims.append(f"- {_title(score.column)}: {100 * value:.1f} % [{100 * low:.1f}, {100 * high:.1f}], n = {found[0]['n']}")
+    if not claims:
+        return ""
+    lead = f"{_escaped(first)}, on samples that were used for no selection (intervals span the seeds' own):"
+    return "\n".join([lead, "", *claims])
+
+
+def _ranking(result: Result, form: str) -> str:
+    """The main table, best first, unranked candidates last."""
+    shown = _headlines(result.scores)
+    cells = {(s.candidate, s.metric, s.column.name): s for s in result.scores}
+    marks = _flag_marks(result)
+
+    def cells_of(candidate: str) -> list[str]:
+        return [_cell(cells.get((candidate, metric, column.name)), marks) for metric, column in shown]
+
+    rows = [[row.rank, f"{row.rank_low}–{row.rank_high}", row.candidate, *cells_of(row.candidate)] for row in result.ranking.rows] + [
+        ["–", "", name, *cells_of(name)] for name, _ in result.ranking.unranked
+    ]
+    head = ["rank", "95 %", "candidate", *(_head(column, result) for _, column in shown)]
+    if form == "github":
+        rows = [[_escaped(str(value)) for value in row] for row in rows]
+    return tabulate(rows, head, tablefmt=form, disable_numparse=True, colalign=["right", "left", "left", *["right"] * len(shown)])
+
+
+def _headlines(scores: Sequence[Score]) -> list[tuple[str, Column]]:
+    """The first column of every metric; for a metric that was skipped there, the next one."""
+    found: dict[str, Column] = {}
+    for score in scores:
+        if score.metric not in found and not isinstance(score.outcome, Skipped):
+            found[score.metric] = score.column
+    for score in scores:
+        found.setdefault(score.metric, score.column)
+    return list(found.items())
+
+
+def _head(column: Column, result: Result) -> str:
+    """A column's title: direction, unit, and whether it was ranked by."""
+    unit = {"fraction": " %", "1": ""}.get(column.unit, f" ({column.unit})")
+    star = "*" if column.name in result.ranking.columns else ""
+    return f"{_title(column)}{unit} {_ARROWS[column.direction]}".strip() + star
+
+
+def _title(column: Column) -> str:
+    return column.name.replace("_", " ")
+
+
+def _cell(score: Score | None, marks: dict[str, str]) -> str:
+    """A number with its half-width and the letters of its flags, or the state."""
+    match score.outcome if score else None:
+        case Measured() as found if score is not None:
+            scale = 100 if score.column.unit == "fraction" else 1
+            flags = "".join(sorted(marks[flag] for flag in found.flags))
+            if found.low is None or found.high is None:
+                return f"{_number(scale * found.value)}{flags and ' ' + flags}"
+            digits = 1 if scale == 100 else 3
+            half = scale * (found.high - found.low) / 2
+            return f"{scale * found.value:.{digits}f} ±{half:.{digits}f}{flags and ' ' + flags}"
+        case Failed():
+            return "failed"
+        case Skipped():
+            return "skipped"
+    return ""
+
+
+def _number(value: float) -> str:
+    """An exact number, short.
+
+    >>> _number(1234567), _number(12.5), _number(850)
+    ('1.23M', '12.5', '850')
+    """
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.4g}"
+
+
+def _flag_marks(result: Result) -> dict[str, str]:
+    """A letter for every flag that occurs."""
+    flags = sorted({flag for s in result.scores if isinstance(s.outcome, Measured) for flag in s.outcome.flags})
+    return {flag: _MARKS[i % len(_MARKS)] * (1 + i // len(_MARKS)) for i, flag in enumerate(flags)}
+
+
+def _notes(result: Result) -> list[str]:
+    """What the table's signs mean."""
+    columns = ", ".join(dict.fromkeys(result.ranking.columns))
+    notes = [f"* ranked by {columns}. ± is half the 95 % interval; '95 %' is the interval of the rank."] if columns else []
+    notes += [f"{mark} = {meaning(flag)}" for flag, mark in _flag_marks(result).items()]
+    return ["\n".join(notes)] if notes else []
+
+
+def _broken(result: Result, form: str) -> str:
+    """Failed and skipped cells with their reasons; empty where there are none."""
+    rows = [
+        [score.candidate, score.column.name, row["state"], row["reason"]]
+        for score in result.scores
+        if not isinstance(score.outcome, Measured)
+        for row in [score.json()]
+    ]
+    if form == "github":
+        rows = [[_escaped(str(value)) for value in row] for row in rows]
+    return tabulate(rows, ["candidate", "column", "state", "reason"], tablefmt=form, disable_numparse=True) if rows else ""
+
+
+def _cost(result: Result) -> str:
+    """What training took."""
+    forward = sum(fit.record.cost.forward for fit in result.fits)
+    backward = sum(fit.record.cost.backward for fit in result.fits)
+    seconds = sum(fit.record.cost.seconds for fit in result.fits)
+    cached = sum(fit.cached for fit in result.fits)
+    return (
+        f"{len(result.fits)} networks trained ({cached} of them taken from the store): {_number(forward)} samples forward, "
+        f"{_number(backward)} backward, {seconds:.0f} s."
+    )
+
+
+def _repeat(result: Result) -> str:
+    """The command and versions."""
+    lines = [f"    {result.provenance.get('command', '')}".rstrip(), ""]
+    versions = ", ".join(f"{name} {version}" for name, version in result.provenance.get("versions", {}).items())
+    return "\n".join([*(line for line in lines if line.strip()), "", f"{versions}; device {result.provenance.get('device', '?')}."])
+
+
+def _escaped(value: str) -> str:
+    """Text that Markdown shows as it is: names come from strangers."""
+    for sign in "\\`*_[]<>|#":
+        value = value.replace(sign, f"\\{sign}")
+    return " ".join(value.split())

@@ -1,0 +1,75 @@
+"""Writes a result: the JSON, which is the truth, and every rendering that was asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from robustradar import guard
+from robustradar.contract.reporter import Reporter
+from robustradar.errors import Failure, PluginError, StoreError
+from robustradar.values import Result
+
+JSON_NAME = "scores.json"
+
+
+def writable(out: Path) -> None:
+    """Makes an output folder and tries it, before any work is done.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    probe = out / f".{uuid.uuid4().hex}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StoreError(f"--out: got {str(out)!r}, which cannot be written ({error.strerror}). Choose another folder.") from None
+
+
+def as_json(result: Result) -> str:
+    """The document of schema ``robustradar/1``."""
+    return json.dumps(result.json(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def write(result: Result, reporters: Iterable[tuple[str, Reporter]], out: Path) -> list[Path]:
+    """Writes ``scores.json`` first and then each rendering; each file is replaced as a whole.
+
+    Args:
+        result: What was found.
+        reporters: Who is to be named when it fails, and the reporter.
+        out: The folder.
+
+    Returns:
+        The files written.
+
+    Raises:
+        StoreError: A file cannot be written.
+        PluginError: A reporter failed; the JSON and the files before it are written.
+    """
+    written = [_replace(out / JSON_NAME, as_json(result))]
+    for culprit, reporter in reporters:
+        try:
+            text = guard.call(culprit, lambda reporter=reporter: reporter.render(result))  # type: ignore[misc]
+        except Failure as failure:
+            raise PluginError(f"{failure}. {out / JSON_NAME} is written and complete.") from None
+        written.append(_replace(out / reporter.filename, text))
+    return written
+
+
+def _replace(file: Path, text: str) -> Path:
+    """Writes a file beside its place and renames it there."""
+    scrap = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    try:
+        scrap.write_text(text, encoding="utf-8")
+        os.replace(scrap, file)
+    except OSError as error:
+        scrap.unlink(missing_ok=True)
+        raise StoreError(
+            f"--out: {file} cannot be written ({error.strerror}). The work is in the store: run again with another --out."
+        ) from None
+    return file

@@ -1,0 +1,173 @@
+"""The main job from end to end: a request to a study, a study to a plan, a plan to a result. The command line and scripts call this."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustradar import data as datum
+from robustradar import guard, host, registry
+from robustradar import plan as planning
+from robustradar.catalog import Catalog
+from robustradar.contract.attack import Attack, obstacle
+from robustradar.contract.dataset import Data, Dataset
+from robustradar.contract.ranker import Ranker
+from robustradar.contract.reporter import Reporter
+from robustradar.errors import Failure, PluginError, UsageError
+from robustradar.plan import Plan
+from robustradar.progress import Progress, Silent
+from robustradar.provenance import engine, provenance
+from robustradar.registry import Request
+from robustradar.values import Ref, Result, Study, Task, Threat, norm_order, number, number_text
+
+UNNAMED = "rank"
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A study with all names resolved, its plan, and its data.
+
+    Attributes:
+        study: What is asked.
+        catalog: What is declared.
+        data: Loaded and checked.
+        plan: What it comes to.
+    """
+
+    study: Study
+    catalog: Catalog
+    data: Data
+    plan: Plan
+
+    def reporters(self) -> list[tuple[str, Reporter]]:
+        """Who is to be named when it fails, and the reporter."""
+        refs = self.study.reporters
+        return [(self.catalog.culprit("reporter", ref), self.catalog.bound("reporter", ref, Reporter)) for ref in refs]
+
+
+def prepare(name: str | None, flags: Request, *, registry_file: Path | None = None, plugins: Iterable[str] = ()) -> Prepared:
+    """Resolves a request; everything that can be wrong in it is found here, before anything is trained.
+
+    Args:
+        name: A study of the registry, or None.
+        flags: What overrides it.
+        registry_file: A user's own registry.
+        plugins: Files or modules to load beside the installed plugins.
+
+    Raises:
+        UsageError: A name, parameter, number or file is wrong.
+        PluginError: A plugin that is needed is broken.
+    """
+    known = registry.load(registry_file)
+    catalog = Catalog(host.load(tuple(plugins)), known.aliases)
+    request = known.study(name, flags)
+    if not request.architectures:
+        raise UsageError("--arch: got no candidate, expected at least one. Give --arch plugin/name, or the name of a STUDY.")
+    candidates = _refs(catalog, "architecture", request.architectures, "--arch")
+    attack = catalog.resolve("attack", request.attack or "", "--attack")
+    metrics = _refs(catalog, "metric", request.metrics or (), "--metric")
+    recipe = catalog.resolve("recipe", request.recipe or "", "--recipe")
+    ranker = catalog.resolve("ranker", request.ranker or "", "--ranker")
+    reporters = _refs(catalog, "reporter", request.reporters or (), "reporters")
+    p, eps = _norm(request.norm or ""), _strength(request.eps or "")
+    seeds = request.seeds or 0
+    if not metrics:
+        raise UsageError("--metric: got no metric, expected at least one. Give --metric plugin/name.")
+    if seeds < 1:
+        raise UsageError(f"--seeds: got {seeds}, expected at least 1.")
+    ref = catalog.resolve("dataset", request.data or "", "--data")
+    data = _loaded(catalog, ref)
+    task = datum.task(data, ref)
+    threat = Threat(p, eps, task.bounds)
+    _check_strength(threat, task)
+    if reason := obstacle(catalog.bound("attack", attack, Attack), p, task.shape, task.classes):
+        raise UsageError(f"--attack {attack.label}: {reason}. Choose another attack (robustradar plugins list attack).")
+    study = Study(name or UNNAMED, candidates, task, threat, attack, recipe, metrics, ranker, reporters, tuple(range(seeds)))
+    return Prepared(study, catalog, data, planning.make(study, catalog, engine()))
+
+
+def rank(prepared: Prepared, *, store: Path, device: str = "auto", progress: Progress | None = None, command: str = "") -> Result:
+    """Trains what is not trained yet, measures, and ranks.
+
+    Args:
+        prepared: The study and its plan.
+        store: Folder of finished work.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        progress: Who is told.
+        command: What was typed, for the result's provenance.
+
+    Raises:
+        UsageError: The device is not there, or the ranker is asked for a column that no metric yields.
+        StoreError: The store cannot be written; finished work is kept.
+        PluginError: The ranker failed.
+    """
+    from robustradar import scores
+    from robustradar.execute import Execution
+    from robustradar.store import Store
+    from robustradar.training.device import DeviceData
+    from robustradar.training.device import device as device_of
+
+    study, catalog = prepared.study, prepared.catalog
+    where = device_of(device)
+    kept = Store(store)
+    data = DeviceData.of(prepared.data, study.task, where)
+    executed = Execution(catalog, data, kept, progress or Silent()).run(prepared.plan)
+    table = scores.table(prepared.plan, executed.outcomes, catalog)
+    culprit = catalog.culprit("ranker", study.ranker)
+    ranker = catalog.bound("ranker", study.ranker, Ranker)
+    try:
+        ranking = guard.call(culprit, lambda: ranker.rank(table))
+    except Failure as failure:
+        raise PluginError(f"{failure}. All measurements are kept in the store: run again with another --ranker.") from None
+    return Result(study, table.scores, ranking, executed.fits, provenance(catalog.plugins, str(where), command))
+
+
+def _refs(catalog: Catalog, kind: str, texts: Iterable[str], where: str) -> tuple[Ref, ...]:
+    """References without repetitions, in the order given."""
+    return tuple(dict.fromkeys(catalog.resolve(kind, text, where) for text in texts))
+
+
+def _loaded(catalog: Catalog, ref: Ref) -> Data:
+    """A data set, checked."""
+    dataset = catalog.bound("dataset", ref, Dataset)
+    try:
+        data = guard.call(catalog.culprit("dataset", ref), dataset.load)
+    except Failure as failure:
+        raise PluginError(str(failure)) from None
+    if not isinstance(data, Data):
+        raise PluginError(f"{catalog.culprit('dataset', ref)}: load() returned {type(data).__name__}, expected robustradar.Data.")
+    datum.check(data, f"--data {ref.label}")
+    return data
+
+
+def _norm(text: str) -> float:
+    try:
+        return norm_order(text)
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f"--norm: got {text!r}, expected linf, l2, l1 or an order p of at least 1.") from None
+
+
+def _strength(text: str) -> float:
+    try:
+        eps = number(text)
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f"--eps: got {text!r}, expected a number such as 8/255 or 0.1.") from None
+    if eps < 0:
+        raise UsageError(f"--eps: got {text}, expected at least 0.")
+    return eps
+
+
+def _check_strength(threat: Threat, task: Task) -> None:
+    """Refuses a ball that holds the whole box: 8 for 8/255 is the usual slip."""
+    if threat.bounds is None:
+        return
+    low, high = threat.bounds
+    diameter = (high - low) * (1 if math.isinf(threat.p) else math.prod(task.shape) ** (1 / threat.p))
+    if threat.eps >= diameter:
+        hint = f" Did you mean {threat.eps:g}/255?" if (threat.eps / 255) < diameter else ""
+        raise UsageError(
+            f"--eps: got {number_text(threat.eps)}, expected less than {diameter:g}, the largest {threat.norm} distance "
+            f"in [{low:g}, {high:g}].{hint}"
+        )

@@ -1,0 +1,249 @@
+"""The content-addressed cache of fits and outcomes: the only module that knows paths.
+
+An entry is a folder named by its key. It is written elsewhere and renamed into place when it is whole, so that a kill at any moment leaves
+whole entries and scraps in ``tmp``, never half an entry. Weights are safetensors with their digest beside them; nothing is pickled.
+
+    fits/ab/abcd…/fit.json, weights.safetensors          outcomes/ab/abcd…/outcome.json, samples.safetensors
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from robustradar.errors import Failure, StoreError
+from robustradar.values import Cost, Failed, FitRecord, Measured, Outcome, Skipped, canonical
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = 1
+_SCRAPS_LIVE = 24 * 3600.0
+
+
+class Store:
+    """A folder of finished work that several processes may share.
+
+    Args:
+        root: The folder; made when absent.
+
+    Raises:
+        StoreError: It cannot be written, or was written by another format of the store.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        try:
+            for name in ("fits", "outcomes", "locks", "tmp"):
+                (root / name).mkdir(parents=True, exist_ok=True)
+            mark = root / "format"
+            if not mark.exists():
+                mark.write_text(f"{FORMAT}\n")
+            found = mark.read_text().strip()
+            self._sweep()
+        except OSError as error:
+            raise StoreError(f"--store: got {str(root)!r}, which cannot be written ({_reason(error)}). Choose another folder.") from None
+        if found != str(FORMAT):
+            raise StoreError(f"--store: got {str(root)!r} of format {found}, expected {FORMAT}. Choose another folder.")
+
+    def fit(self, key: str) -> FitRecord | Failure | None:
+        """What is known of a fit: its record, the failure that it ended in, or None. A damaged record counts as absent."""
+        content = self._read(self._entry("fits", key), "fit.json")
+        if content is None:
+            return None
+        if "failure" in content:
+            return Failure(content["failure"]["culprit"], content["failure"]["reason"])
+        cost = Cost(**content["cost"])
+        return FitRecord(key, content["spec"], tuple(content["epochs"]), content["selected_epoch"], cost, tuple(content["flags"]))
+
+    def weights(self, key: str) -> Path:
+        """Where a fit's weights lie."""
+        return self._entry("fits", key) / "weights.safetensors"
+
+    def has_fit(self, key: str) -> bool:
+        """Whether a fit need not be trained."""
+        return (self._entry("fits", key) / "fit.json").is_file()
+
+    def has_outcome(self, key: str) -> bool:
+        """Whether a measurement need not be made."""
+        return (self._entry("outcomes", key) / "outcome.json").is_file()
+
+    def state(self, key: str) -> dict[str, Tensor] | None:
+        """A fit's weights and buffers, on the CPU; None, and the entry put away, where they are not what was written."""
+        from safetensors.torch import load_file
+
+        entry = self._entry("fits", key)
+        content = self._read(entry, "fit.json")
+        if content is None or content.get("weights_sha256") != _sha256(self.weights(key)):
+            self._discard(entry)
+            return None
+        return load_file(self.weights(key))
+
+    def save_fit(self, record: FitRecord, state: Mapping[str, Tensor]) -> None:
+        """Keeps a finished fit."""
+        from safetensors.torch import save_file
+
+        def write(folder: Path) -> None:
+            # A copy of its own for every tensor: safetensors refuses tied weights.
+            save_file({name: value.contiguous().clone() for name, value in state.items()}, folder / "weights.safetensors")
+            content = {
+                "spec": record.spec,
+                "epochs": record.epochs,
+                "selected_epoch": record.selected_epoch,
+                "cost": vars(record.cost),
+                "flags": record.flags,
+                "weights_sha256": _sha256(folder / "weights.safetensors"),
+            }
+            _write_json(folder / "fit.json", content)
+
+        self._publish("fits", record.key, write)
+
+    def save_failure(self, key: str, spec: Mapping[str, Any], failure: Failure) -> None:
+        """Keeps the news that a fit fails, so that it is not tried for nothing again."""
+        content = {"spec": spec, "failure": {"culprit": failure.culprit, "reason": failure.reason}}
+        self._publish("fits", key, lambda folder: _write_json(folder / "fit.json", content))
+
+    def outcome(self, key: str) -> dict[str, Outcome] | None:
+        """A measurement's outcomes by column, or None."""
+        entry = self._entry("outcomes", key)
+        content = self._read(entry, "outcome.json")
+        if content is None:
+            return None
+        samples = self._samples(entry)
+        return {column: _outcome(row, samples.get(column)) for column, row in content.items()}
+
+    def save_outcome(self, key: str, outcomes: Mapping[str, Outcome]) -> None:
+        """Keeps a finished measurement, with the per-sample values beside it."""
+        from safetensors.numpy import save_file
+
+        measured = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Measured)}
+        samples = {name: np.ascontiguousarray(o.samples) for name, o in measured.items() if o.samples is not None}
+
+        def write(folder: Path) -> None:
+            if samples:
+                save_file(samples, folder / "samples.safetensors")
+            _write_json(folder / "outcome.json", {name: _row(outcome) for name, outcome in outcomes.items()})
+
+        self._publish("outcomes", key, write)
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Only one process works on a key at a time; the others wait and then find it done."""
+        with FileLock(self.root / "locks" / f"{key}.lock"):
+            yield
+
+    def _entry(self, kind: str, key: str) -> Path:
+        return self.root / kind / key[:2] / key
+
+    def _read(self, entry: Path, name: str) -> dict[str, Any] | None:
+        """An entry's JSON; a damaged entry is put away and counts as absent."""
+        try:
+            content: dict[str, Any] = json.loads((entry / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            self._discard(entry)
+            return None
+        return content
+
+    def _samples(self, entry: Path) -> dict[str, NDArray[np.generic]]:
+        from safetensors.numpy import load_file
+
+        file = entry / "samples.safetensors"
+        return dict(load_file(file)) if file.exists() else {}
+
+    def _publish(self, kind: str, key: str, write: Callable[[Path], None]) -> None:
+        """Writes an entry in a scrap folder, makes it durable, and renames it into place."""
+        scrap, entry = self.root / "tmp" / uuid.uuid4().hex, self._entry(kind, key)
+        try:
+            scrap.mkdir()
+            write(scrap)
+            for file in scrap.iterdir():
+                _sync(file)
+            _sync(scrap)
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.rename(scrap, entry)
+            except OSError:
+                if not entry.is_dir():
+                    raise
+                shutil.rmtree(scrap)  # another process was first; what it wrote is the same
+            _sync(entry.parent)
+        except OSError as error:
+            shutil.rmtree(scrap, ignore_errors=True)
+            raise StoreError(
+                f"store {self.root}: writing failed ({_reason(error)}). What was finished is kept: "
+                "make room or mend the permissions, and run the same command again."
+            ) from None
+
+    def _discard(self, entry: Path) -> None:
+        """Puts a damaged entry out of the way, for a look at it later."""
+        shutil.rmtree(self.root / "damaged" / entry.name, ignore_errors=True)
+        (self.root / "damaged").mkdir(exist_ok=True)
+        if entry.exists():
+            os.replace(entry, self.root / "damaged" / entry.name)
+
+    def _sweep(self) -> None:
+        """Removes what killed processes left in ``tmp`` a day ago or earlier."""
+        for scrap in (self.root / "tmp").iterdir():
+            if time.time() - scrap.stat().st_mtime > _SCRAPS_LIVE:
+                shutil.rmtree(scrap, ignore_errors=True)
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as an entry holds it."""
+    match outcome:
+        case Measured():
+            kept = {name: getattr(outcome, name) for name in ("value", "low", "high")}
+            return {"state": "measured", **kept, "flags": list(outcome.flags), "details": dict(outcome.details)}
+        case Skipped():
+            return {"state": "skipped", "reason": outcome.reason}
+        case Failed():
+            return {"state": "failed", "reason": outcome.reason, "culprit": outcome.culprit}
+
+
+def _outcome(row: Mapping[str, Any], samples: NDArray[np.generic] | None) -> Outcome:
+    """An outcome from what an entry holds."""
+    match row["state"]:
+        case "measured":
+            return Measured(row["value"], row["low"], row["high"], tuple(row["flags"]), row["details"], samples)
+        case "skipped":
+            return Skipped(row["reason"])
+    return Failed(row["reason"], row["culprit"])
+
+
+def _write_json(file: Path, content: Mapping[str, Any]) -> None:
+    file.write_text(canonical(content) + "\n", encoding="utf-8")
+
+
+def _sync(path: Path) -> None:
+    """Makes a file or folder durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sha256(file: Path) -> str:
+    """A file's digest; empty where it is missing."""
+    if not file.is_file():
+        return ""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__

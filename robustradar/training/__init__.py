@@ -1,0 +1,1 @@
+"""Trains one `FitSpec`: data on the device, the network with its normalisation, the loss, and the loop."""

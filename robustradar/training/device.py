@@ -1,0 +1,130 @@
+"""Where a run computes, and its data there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustradar.contract.dataset import Data, Split
+from robustradar.errors import UsageError
+from robustradar.values import Task
+
+# Above this a split stays where it is (in memory, or memory-mapped on disk) and goes to the device batch by batch.
+RESIDENT_BYTES = 4 * 2**30
+
+
+def device(name: str) -> torch.device:
+    """The device of a name: ``auto`` is the first accelerator that is there, else the CPU.
+
+    Raises:
+        UsageError: The device is unknown or not there.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    kind = next(k for k in ("cuda", "mps", "cpu") if there[k]) if name == "auto" else name
+    if not there.get(kind.partition(":")[0], False):
+        found = ", ".join(k for k, available in there.items() if available)
+        raise UsageError(f"--device: got {name!r}, expected auto or one that is there: {found}.")
+    return torch.device(kind)
+
+
+class DeviceBatches:
+    """One split in batches: inputs as float32 in the data's own units, targets as integers or floats [N] or [N, T].
+
+    Splits of up to `RESIDENT_BYTES` are moved to the device once, as they are stored (uint8 stays uint8); larger ones stream.
+    """
+
+    def __init__(self, split: Split, where: torch.device, size: int, classes: int | None) -> None:
+        self._x, self._y = split.x, split.y
+        self._device, self._size, self._classes = where, size, classes
+        self._resident: tuple[Tensor, Tensor] | None = None
+        if split.x.nbytes <= RESIDENT_BYTES:
+            self._resident = (self._inputs(split.x), self._targets(split.y))
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return len(self._y)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All samples, in order."""
+        for start in range(0, len(self), self._size):
+            yield self._batch(slice(start, start + self._size))
+
+    def shuffled(self, generator: torch.Generator, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All samples in a random order, in batches of `size`; the last may be smaller.
+
+        Args:
+            generator: On the CPU, so that the order is the same on every device.
+            size: Samples a batch.
+        """
+        order = torch.randperm(len(self), generator=generator)
+        for part in order.split(size):
+            yield self._batch(part.to(self._device) if self._resident else part.numpy())
+
+    def _batch(self, chosen: slice | Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
+        if self._resident is not None:
+            x, y = self._resident[0][chosen], self._resident[1][chosen]
+        else:
+            rows = chosen if isinstance(chosen, slice) else np.sort(np.asarray(chosen))
+            x, y = self._inputs(self._x[rows]), self._targets(self._y[rows])
+        return (x.float() / 255 if x.dtype == torch.uint8 else x), y
+
+    def _inputs(self, x: np.ndarray) -> Tensor:
+        values = x if x.dtype == np.uint8 else np.asarray(x, dtype=np.float32)
+        return torch.from_numpy(np.array(values, copy=True)).to(self._device, non_blocking=True)
+
+    def _targets(self, y: np.ndarray) -> Tensor:
+        if self._classes is not None:
+            return torch.from_numpy(np.asarray(y, dtype=np.int64).copy()).to(self._device)
+        return torch.from_numpy(np.asarray(y, dtype=np.float32).reshape(len(y), -1).copy()).to(self._device)
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceData:
+    """A task's data where a run computes.
+
+    Attributes:
+        task: Its facts.
+        splits: ``train``, ``evaluation`` and, where there is one, ``final``.
+        mean: Per-channel mean of the training inputs [channels], or per feature.
+        std: Their standard deviation; 1 where it is 0.
+        where: The device.
+    """
+
+    task: Task
+    splits: Mapping[str, DeviceBatches]
+    mean: Tensor
+    std: Tensor
+    where: torch.device
+
+    @classmethod
+    def of(cls, data: Data, task: Task, where: torch.device, size: int = 256) -> DeviceData:
+        """Moves data to a device.
+
+        Args:
+            data: Checked data.
+            task: Its facts.
+            where: The device.
+            size: Samples a batch when measuring.
+        """
+        mean, std = _moments(data.train.x)
+        splits = {name: DeviceBatches(split, where, size, task.classes) for name, split in data.splits.items()}
+        return cls(task, splits, mean.to(where), std.to(where), where)
+
+
+def _moments(x: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel or feature, in float64, chunk by chunk."""
+    axes = (0, 2, 3) if x.ndim == 4 else (0,)
+    count, total, squares = 0, np.zeros(x.shape[1]), np.zeros(x.shape[1])
+    for start in range(0, len(x), 4096):
+        chunk = x[start : start + 4096].astype(np.float64) / (255 if x.dtype == np.uint8 else 1)
+        count += chunk.size // x.shape[1]
+        total += chunk.sum(axes)
+        squares += (chunk**2).sum(axes)
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    std[std < 1e-6] = 1.0
+    return torch.from_numpy(mean).float(), torch.from_numpy(std).float()

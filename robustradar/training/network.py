@@ -1,0 +1,59 @@
+"""Builds a candidate's network: seeded, normalised inside, on its device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from robustradar import guard
+from robustradar.contract.architecture import Architecture
+from robustradar.errors import Failure
+from robustradar.training.device import DeviceData
+
+
+class Standardise(nn.Module):
+    """(x − mean) / std per channel or feature, so that attacks work in the data's own units."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor, rank: int) -> None:
+        super().__init__()
+        shape = (-1, *[1] * (rank - 1))
+        self.register_buffer("mean", mean.clone().view(shape))
+        self.register_buffer("std", std.clone().view(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardised inputs."""
+        return (x - self.mean) / self.std
+
+
+def build(architecture: Architecture, culprit: str, data: DeviceData, seed: int) -> nn.Module:
+    """A freshly initialised network on the data's device.
+
+    Args:
+        architecture: What to build.
+        culprit: Who is to be named when it fails.
+        data: Gives shapes and statistics.
+        seed: Decides the initial weights, on every device alike.
+
+    Raises:
+        Failure: The architecture cannot be built, or does not map one batch to [N, outputs].
+    """
+    task = data.task
+    with guard.generators_restored():
+        torch.manual_seed(seed)
+        network = guard.call(culprit, lambda: architecture.build(task.shape, task.outputs))
+        if not isinstance(network, nn.Module):
+            raise Failure(culprit, f"build() returned {type(network).__name__}, expected a torch.nn.Module.")
+        if architecture.normalise:
+            network = nn.Sequential(Standardise(data.mean.cpu(), data.std.cpu(), len(task.shape)), network)
+        network = guard.call(culprit, lambda: network.to(data.where))
+        x, _ = next(iter(data.splits["train"]))
+        with torch.no_grad():
+            network.eval()
+            z = guard.call(culprit, lambda: network(x[:2]))
+    if not isinstance(z, Tensor) or z.shape != (len(x[:2]), task.outputs):
+        got = list(z.shape) if isinstance(z, Tensor) else type(z).__name__
+        raise Failure(culprit, f"maps a batch of 2 to {got}, expected [2, {task.outputs}].")
+    return network

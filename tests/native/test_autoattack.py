@@ -1,0 +1,86 @@
+"""AutoAttack: no member alone breaks a sample that it leaves, and few classes have their fallbacks."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustradar import Victim
+from robustradar.numerics.balls import norm
+from robustradar_native.attack import APGDCE, APGDT, AutoAttack, Square
+from robustradar_native.autoattack import fab
+from robustradar_native.cascade import broken
+
+INF = math.inf
+Make = Callable[..., Victim]
+Digits = tuple[nn.Module, Tensor, Tensor]
+Box = tuple[float, float] | None
+THREATS = [(INF, 0.06), (2.0, 0.4)]
+QUICK = AutoAttack(steps=15, queries=100)
+
+
+@pytest.mark.parametrize(("p", "eps"), THREATS)
+def test_breaks_at_least_as_much_as_each_member(victim: Make, digits: Digits, p: float, eps: float) -> None:
+    model, x, y = digits
+    v = victim(model, p, eps)
+    point = QUICK.perturb(v, x, y)
+    whole = broken(v, point, y).sum()
+    assert (norm(point - x, p) <= eps * (1 + 1e-5) + 2e-6).all()
+    for member in (APGDCE(steps=15), APGDT(steps=15), Square(queries=100)):
+        assert whole >= broken(victim(model, p, eps), member.perturb(victim(model, p, eps), x, y), y).sum()
+    assert whole >= broken(v, fab(victim(model, p, eps), x, y, 15, 9), y).sum()
+    assert broken(v, x, y).sum() < whole < 64
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), None, (-1.0, 3.0)])
+def test_few_classes_and_other_boxes(victim: Make, classes: int, bounds: Box) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, classes))
+    model[1].weight.data = torch.randn(classes, 36, generator=torch.Generator().manual_seed(1)) / 6
+    x = torch.rand(8, 1, 6, 6, generator=torch.Generator().manual_seed(2))
+    y = model(x).argmax(1)
+    v = victim(model, INF, 0.2, bounds)
+    point = AutoAttack(steps=5, queries=5).perturb(v, x, y)
+    assert broken(v, point, y).any()
+    assert (norm(point - x, INF) <= 0.2 * (1 + 1e-5) + 2e-6).all()
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), None, (-1.0, 3.0)])
+@pytest.mark.parametrize("p", [2.0, INF])
+def test_fab_finds_the_nearest_wrong_point_of_a_linear_model(victim: Make, p: float, bounds: Box) -> None:
+    """It lies at (z_y - z_other) / norm(theta_y - theta_other, q): found at a radius just above, not at one just below."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))
+    model[1].weight.data = torch.randn(2, 36, generator=torch.Generator().manual_seed(1)) / 6
+    x = 0.3 + 0.4 * torch.rand(1, 1, 6, 6, generator=torch.Generator().manual_seed(2))
+    outputs = model(x)[0].detach()
+    y = outputs.argmax()[None]
+    w = (model[1].weight[0] - model[1].weight[1]).detach()
+    distance = float((outputs[0] - outputs[1]).abs() / torch.linalg.vector_norm(w, 1 if p == INF else 2))
+    for scale, found in ((1.1, True), (0.95, False)):
+        v = victim(model, p, scale * distance, bounds)
+        assert bool(broken(v, fab(v, x, y, 20, 0), y).all()) == found
+
+
+def test_equal_seeds_give_equal_points_and_global_chance_is_left_alone(victim: Make, digits: Digits) -> None:
+    model, x, y = digits
+    before = torch.get_rng_state()
+    first, again = (AutoAttack(steps=3, queries=10).perturb(victim(model, eps=0.05), x[:16], y[:16]) for _ in range(2))
+    assert torch.equal(first, again)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_fab_takes_models_without_parameters(victim: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    class Means(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean((2, 3))
+
+    x = torch.rand(4, 3, 6, 6)
+    y = x.mean((2, 3)).argmax(1)
+    fab(victim(Means()), x, y, 3, 0)
+    assert capsys.readouterr().out == ""
+
+
+def test_standard_budget() -> None:
+    assert AutoAttack() == AutoAttack(steps=100, queries=5000)
