@@ -49,10 +49,12 @@ class Catalog:
             PluginError: The name belongs to a plugin that is broken.
         """
         name, given = split_reference(text, where)
+        place = where
         if name in (aliases := self.aliases.get(kind, {})):
-            name, defaults = split_reference(aliases[name], where)
+            place = f"{where}: alias {name!r}"
+            name, defaults = split_reference(aliases[name], place)
             given = defaults | given
-        identifier = self._identifier(kind, name, where)
+        identifier = self._identifier(kind, name, place)
         plugin, declaration = self.declared(kind)[identifier]
         bound = bind(declaration, given, f"{where} {identifier}")
         values = tuple((f.name, getattr(bound, f.name)) for f in parameters(bound))
@@ -85,7 +87,8 @@ class Catalog:
         for plugin in self.plugins:
             if plugin.error and name.startswith(f"{plugin.name}/"):
                 raise PluginError(f"{where}: got {name!r}, whose plugin {plugin.name!r} ({plugin.origin}) is broken: {plugin.error}")
-        raise UsageError(unknown(where, name, [*declared, *self.aliases.get(kind, {})]))
+        broken = "".join(f" Plugin {p.name!r} ({p.origin}) is broken and was left out: {p.error}" for p in self.plugins if p.error)
+        raise UsageError(unknown(where, name, [*declared, *self.aliases.get(kind, {})]) + broken)
 
 
 def split_reference(text: str, where: str) -> tuple[str, dict[str, str]]:

@@ -54,6 +54,13 @@ class Failure(Exception):
         self.lasting = lasting
 
 
+class OutOfMemory(Failure):
+    """Memory ran out, on the host or on an accelerator; another try, or a smaller batch, may do."""
+
+    def __init__(self, culprit: str) -> None:
+        super().__init__(culprit, "out of memory. Use a smaller batch, or a device with more memory.", lasting=False)
+
+
 def unknown(where: str, name: str, known: Iterable[str]) -> str:
     """The message for a name that nobody declared: suggestions first, then what is known.
 

@@ -24,7 +24,8 @@ from robustradar.store import Store
 from robustradar.training import loss as losses
 from robustradar.training import network
 from robustradar.training.device import DeviceData
-from robustradar.training.train import EVALUATION_ATTACK, TRAIN_ATTACK, Adversary, stream, train, trial
+from robustradar.training.loop import EVALUATION_ATTACK, TRAIN_ATTACK, Loop, stream
+from robustradar.training.train import train, trial
 from robustradar.values import AttackUse, Failed, FitRecord, FitSpec, FitUse, Measured, Measurement, Outcome, Ref, Skipped, canonical
 
 METRIC_ATTACK = 4
@@ -88,6 +89,7 @@ class Execution:
             found = {column.name: Failed(failure.reason, failure.culprit) for column in metric.columns}
         if not any(isinstance(outcome, Failed) for outcome in found.values()):
             self.store.save_outcome(measurement.key, found)
+            found = self.store.outcome(measurement.key) or found  # as every later run reads it
         self.progress.measured(measurement, found)
         return found
 
@@ -147,23 +149,32 @@ class Execution:
         Raises:
             Failure: It cannot be trained.
         """
-        recipe = self.catalog.bound("recipe", spec.recipe, Recipe)
-        return trial(spec, self._network(spec.architecture, spec.seed), recipe, self.data, self._adversary(spec), steps)
+        return trial(self._loop(spec), self._attack(spec, EVALUATION_ATTACK), steps)
 
     def _train(self, spec: FitSpec) -> None:
-        """Trains a fit and keeps it."""
-        recipe = self.catalog.bound("recipe", spec.recipe, Recipe)
-        model = self._network(spec.architecture, spec.seed)
-        told = partial(self.progress.epoch, spec, epochs=recipe.epochs)
-        trained = train(spec, model, recipe, self.data, self._adversary(spec), told)
+        """Trains a fit, from where it stood if it was interrupted, and keeps it."""
+        if spec.start is not None:
+            self.fit(spec.start)
+        loop, checkpoint = self._loop(spec), self.store.checkpoint(spec.key)
+        told = partial(self.progress.epoch, spec, epochs=loop.recipe.epochs)
+        trained = train(loop, self._attack(spec, EVALUATION_ATTACK), told, checkpoint)
         self.store.save_fit(trained.record, trained.state)
+        checkpoint.remove()
 
-    def _adversary(self, spec: FitSpec) -> Adversary | None:
-        """The inner attack of a fit."""
+    def _loop(self, spec: FitSpec) -> Loop:
+        """A fit at its start."""
+        recipe = self.catalog.bound("recipe", spec.recipe, Recipe)
+        attack = self._attack(spec, TRAIN_ATTACK)
+        if attack is not None:
+            attack.batch_statistics = recipe.inner_statistics == "batch"
+        model = self._loaded(spec.start).model if spec.start else self._network(spec.architecture, spec.seed)
+        return guard.call(self.catalog.culprit("recipe", spec.recipe), lambda: Loop(spec, model, recipe, self.data, attack))
+
+    def _attack(self, spec: FitSpec, which: int) -> Guarded | None:
+        """The inner attack of a fit, with a chance of its own for training and for evaluating."""
         if spec.attack is None or spec.threat is None:
             return None
-        use = AttackUse(spec.attack, spec.threat)
-        return Adversary(*(self._guarded(use, stream(spec.seed, which)) for which in (TRAIN_ATTACK, EVALUATION_ATTACK)))
+        return self._guarded(AttackUse(spec.attack, spec.threat), stream(spec.seed, which))
 
     def _loaded(self, spec: FitSpec) -> Fit:
         """A fit as a metric gets it: a copy of its own, in evaluation mode."""

@@ -89,7 +89,7 @@ def _timed(prepared: Prepared, store: Any, waiting: list[FitSpec], device: str) 
     """Seconds a fit, from a few steps of it and one evaluation batch, as long as timing may take."""
     from robustradar.execute import Execution
     from robustradar.progress import Silent
-    from robustradar.training.device import DeviceData
+    from robustradar.training.device import DeviceData, threads
     from robustradar.training.device import device as device_of
 
     data = DeviceData.of(prepared.data, prepared.study.task, device_of(device))
@@ -100,7 +100,9 @@ def _timed(prepared: Prepared, store: Any, waiting: list[FitSpec], device: str) 
     for spec in waiting:
         kind = (spec.architecture, spec.objective, spec.recipe)
         if kind not in alike and time.monotonic() < deadline:
-            if (measured := _one(execution, spec)) is not None:
+            with threads(prepared.study.task):
+                measured = _one(execution, spec)
+            if measured is not None:
                 alike[kind] = measured
         if kind in alike:
             found[spec.key] = alike[kind]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from robustradar.errors import Failure, RobustRadarError
+from robustradar.errors import Failure, OutOfMemory, RobustRadarError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,8 +30,8 @@ def call(culprit: str, function: Callable[[], T]) -> T:
         return function()
     except (Failure, RobustRadarError):
         raise
-    except Exception as error:
-        raise Failure(culprit, describe(error), lasting=not out_of_memory(error)) from error
+    except (Exception, SystemExit) as error:  # a script's sys.exit() ends the plugin, not the run
+        raise (OutOfMemory(culprit) if out_of_memory(error) else Failure(culprit, describe(error))) from error
 
 
 def describe(error: BaseException) -> str:
@@ -40,8 +40,6 @@ def describe(error: BaseException) -> str:
     >>> describe(ValueError("width must be even\nsee docs"))
     'ValueError: width must be even'
     """
-    if out_of_memory(error):
-        return "out of memory. Use a smaller batch, or a device with more memory."
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
@@ -58,11 +56,16 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def untouched(culprit: str, model: nn.Module) -> Iterator[None]:
+def untouched(culprit: str, model: nn.Module, *, batch_statistics: bool = False) -> Iterator[None]:
     """Lends out a model in evaluation mode, with parameters that need no gradient, and takes it back as it was.
 
     Modes, requires_grad flags, gradients, and the global generators of Python, NumPy and torch are restored, also after an exception.
     Weights and buffers are compared by their version counters, which costs nothing.
+
+    Args:
+        culprit: The borrower, for messages.
+        model: What is lent.
+        batch_statistics: Whether BatchNorm normalises by the batch's own statistics instead of the running ones, which stay as they are.
 
     Raises:
         Failure: The borrower changed weights or buffers, which cannot be undone.
@@ -74,6 +77,10 @@ def untouched(culprit: str, model: nn.Module) -> Iterator[None]:
     versions = [(t, t._version) for t in (*model.parameters(), *model.buffers())]
     with generators_restored(), torch.enable_grad():
         model.eval()
+        norms = [m for m in model.modules() if batch_statistics and isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+        tracked = [(norm, norm.track_running_stats) for norm in norms]
+        for norm in norms:
+            norm.training, norm.track_running_stats = True, False
         for p, _, _ in flags:
             p.requires_grad_(False)
         try:
@@ -81,6 +88,8 @@ def untouched(culprit: str, model: nn.Module) -> Iterator[None]:
         finally:
             for module, training in modes:
                 module.training = training
+            for norm, tracking in tracked:
+                norm.track_running_stats = tracking
             for p, needed, gradient in flags:
                 p.requires_grad_(needed)
                 p.grad = gradient

@@ -8,8 +8,10 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -118,15 +120,16 @@ def _given(text: str) -> _Candidate:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """Imports a file under its own name; files beside it can be imported from it."""
+    """Imports a file under a name that no installed module has; files beside it can be imported from it."""
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"{GROUP}_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)
+    sys.modules[name] = module  # where dataclasses and type hints look for it
     spec.loader.exec_module(module)
     return module
 
@@ -194,6 +197,8 @@ def _ask(manager: pluggy.PluginManager, name: str, kind: str) -> tuple[Declarati
         declared += answer
     for item in declared:
         _check(hook, KINDS[kind], item)
+    for owner in {type(item) for item in declared}:
+        guard.call(f"{hook}: annotations of {owner.__name__}", partial(typing.get_type_hints, owner, include_extras=True))
     names = [item.name for item in declared]
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise _Breach(f"{hook}: the name {twice[0]!r} is declared twice. Names are unique within a plugin and kind.")

@@ -53,31 +53,36 @@ def show(name: str, given: Iterable[str] = ()) -> list[dict[str, Any]]:
             for kind, items in plugin.declarations.items()
             for d in items
         ]
-    ids = {identifier: d for kind in host.KINDS for identifier, (_, d) in known.declared(kind).items()}
-    matches = [d for identifier, d in ids.items() if name in (identifier, identifier.partition("/")[2])]
+    declared = [(kind, identifier, d) for kind in host.KINDS for identifier, (_, d) in known.declared(kind).items()]
+    matches = [found for found in declared if name in (found[1], found[1].partition("/")[2])]
     if not matches:
-        raise UsageError(unknown("NAME", name, [*(plugin.name for plugin in known.plugins), *ids]))
-    return [row for d in matches for row in _parameters(d)]
+        raise UsageError(unknown("NAME", name, [*(plugin.name for plugin in known.plugins), *(i for _, i, _ in declared)]))
+    return [row for found in matches for row in _parameters(*found)]
 
 
 def text(rows: list[dict[str, Any]]) -> str:
     """Rows as a table; columns that are empty everywhere are left out, and errors stand below in full."""
     names = [name for name in (rows[0] if rows else {}) if name != "error" and any(row.get(name) for row in rows)]
     table = tabulate([[row.get(name) for name in names] for row in rows], names, tablefmt="simple", disable_numparse=True)
-    errors = [f"{row['plugin']} ({row['distribution']} {row['version']}): {row['error']}" for row in rows if row.get("error")]
+    errors = [f"{row['plugin']} ({_origin(row)}): {row['error']}" for row in rows if row.get("error")]
     return "\n".join([table, *([""] if errors else []), *errors])
+
+
+def _origin(row: dict[str, Any]) -> str:
+    """Distribution and version; a file has no version."""
+    return f"{row['distribution']} {row['version']}".strip()
 
 
 def _catalog(given: Iterable[str]) -> cat.Catalog:
     return cat.Catalog(host.load(tuple(given)), registry.load().aliases)
 
 
-def _parameters(declaration: Declaration) -> list[dict[str, Any]]:
+def _parameters(kind: str, identifier: str, declaration: Declaration) -> list[dict[str, Any]]:
     """A row for the declaration, then one a parameter."""
     hints = typing.get_type_hints(type(declaration), include_extras=True)
-    rows = [{"name": declaration.name, "type": type(declaration).__mro__[1].__name__, "default": "", "meaning": declaration.summary}]
+    rows = [{"name": identifier, "type": kind, "default": "", "meaning": declaration.summary}]
     for field in parameters(declaration):
         hint = hints[field.name]
         value = cat.shown(getattr(declaration, field.name))
-        rows.append({"name": f"  {field.name}", "type": cat.type_text(hint), "default": value, "meaning": cat.description(hint)})
+        rows.append({"name": field.name, "type": cat.type_text(hint), "default": value, "meaning": cat.description(hint)})
     return rows

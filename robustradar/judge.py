@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from robustradar import guard
-from robustradar.contract.attack import Attack, Kind, Victim
+from robustradar.contract.attack import Attack, Kind, Loss, Victim
 from robustradar.contract.metric import Attacked
 from robustradar.errors import Failure
 from robustradar.numerics import balls
@@ -28,6 +28,9 @@ class Guarded:
         seed: Of the attack's own generator.
     """
 
+    # Whether BatchNorm uses the batch's statistics while `perturb` runs; a recipe may ask for it.
+    batch_statistics = False
+
     def __init__(self, attack: Attack, culprit: str, threat: Threat, classes: int | None, seed: int) -> None:
         self.attack, self.culprit, self.threat, self.classes = attack, culprit, threat, classes
         self.loss = losses.squared if classes is None else losses.cross_entropy
@@ -44,15 +47,32 @@ class Guarded:
         """Starts the attack's generator again, so that one pass over the data repeats another."""
         self._generators.clear()
 
-    def perturb(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    def chance(self) -> Tensor | None:
+        """The state of the attack's generator, for a checkpoint; None before its first use."""
+        return next((generator.get_state() for generator in self._generators.values()), None)
+
+    def resume(self, chance: Tensor | None, where: torch.device) -> None:
+        """Goes back to a state of the generator."""
+        self._generators.clear()
+        if chance is not None:
+            self._generators[where] = torch.Generator(where)
+            self._generators[where].set_state(chance)
+
+    def perturb(self, model: nn.Module, x: Tensor, y: Tensor, loss: Loss | None = None) -> Tensor:
         """Perturbed inputs inside ball and box [N, *shape], without a look at losses.
+
+        Args:
+            model: In any mode; it comes back in the same.
+            x: Clean inputs [N, *shape].
+            y: Targets [N].
+            loss: What the adversary increases instead of the task's loss.
 
         Raises:
             Failure: The attack raised, changed the model, or returned something else than inputs.
         """
         if self.threat.eps == 0:
             return x
-        raw = self._raw(model, x, y)
+        raw = self._raw(model, x, y, loss or self.loss, batch_statistics=self.batch_statistics)
         return self._confined(x, raw)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Attacked:
@@ -66,13 +86,14 @@ class Guarded:
             clean, right = self.loss(z, y), losses.correct(z, y, self.classes)
         if self.threat.eps == 0:
             return Attacked(x, clean, right)
-        raw = self._raw(model, x, y)
+        raw = self._raw(model, x, y, self.loss)
+        distance = balls.norm(raw.float() - x.float(), self.threat.p) / self.threat.eps
         if self.attack.kind == "min_norm":
-            # What lies beyond the ball is no attack within it.
-            inside = balls.norm(raw.float() - x.float(), self.threat.p) <= self.threat.eps * (1 + 1e-6)
-            raw = torch.where(_column(inside, x), raw, x)
-        else:
-            self._worst.append((balls.norm(raw.float() - x.float(), self.threat.p) / self.threat.eps).amax())
+            # What lies beyond the ball is no attack within it; a NaN is neither, and stays for `verify` to find.
+            beyond = distance > 1 + 1e-6
+            raw = torch.where(_column(beyond, x), x, raw)
+            distance = torch.where(beyond, 0.0, distance)
+        self._worst.append(distance.amax())
         x_adv = self._confined(x, raw)
         with torch.no_grad():
             z = model(x_adv)
@@ -91,21 +112,24 @@ class Guarded:
             Failure: It did not.
         """
         worst = torch.stack(self._worst).amax().item() if self._worst else 0.0
+        self._worst.clear()
         if not worst <= 1 + TOLERANCE:  # so that a NaN is no member of the ball
             raise Failure(self.culprit, f"left the {self.threat} ball: got ‖δ‖ = {worst:.4g}·ε, expected at most ε.")
-        self._worst.clear()
 
-    def _raw(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    def _raw(self, model: nn.Module, x: Tensor, y: Tensor, loss: Loss, *, batch_statistics: bool = False) -> Tensor:
         """What the attack returns, its form checked."""
         if x.device not in self._generators:
             self._generators[x.device] = torch.Generator(x.device).manual_seed(self._seed)
         threat, generator = self.threat, self._generators[x.device]
-        victim = Victim(model, self.loss, threat.p, threat.eps, threat.bounds, generator)
-        with guard.untouched(self.culprit, model):
+        victim = Victim(model, loss, threat.p, threat.eps, threat.bounds, generator)
+        with guard.untouched(self.culprit, model, batch_statistics=batch_statistics):
             raw = guard.call(self.culprit, lambda: self.attack.perturb(victim, x.detach(), y))
-        shape = getattr(raw, "shape", None)  # whatever its annotation says, a plugin may return anything
-        if shape != x.shape:
-            got = type(raw).__name__ if shape is None else list(shape)
+        return self._formed(raw, x)
+
+    def _formed(self, raw: object, x: Tensor) -> Tensor:
+        """What came back, if it has the form of inputs: whatever its annotation says, a plugin may return anything."""
+        if not isinstance(raw, Tensor) or raw.shape != x.shape:
+            got = list(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
             raise Failure(self.culprit, f"perturb() returned {got}, expected a tensor of shape {list(x.shape)}.")
         return raw.detach().to(x.device)
 

@@ -50,7 +50,7 @@ def make(study: Study, catalog: Catalog, engine: str) -> Plan:
     for candidate in study.candidates:
         for metric in study.metrics:
             measurements += _measurements(study, catalog, engine, candidate, metric)
-    wanted = [spec for m in measurements for _, spec in m.fits]
+    wanted = [earlier for m in measurements for _, spec in m.fits for earlier in _with_starts(spec)]
     return Plan(study, tuple(measurements), tuple({spec.key: spec for spec in wanted}.values()), len(wanted))
 
 
@@ -79,6 +79,11 @@ def _measurements(study: Study, catalog: Catalog, engine: str, candidate: Ref, m
     ]
 
 
+def _with_starts(spec: FitSpec) -> list[FitSpec]:
+    """A fit after those that it starts from."""
+    return [*(_with_starts(spec.start) if spec.start else ()), spec]
+
+
 def _fit(study: Study, catalog: Catalog, engine: str, wanted: tuple[Ref, Ref, FitNeed, int]) -> FitSpec:
     """A needed fit, with the study's threat and attack where the metric names none."""
     candidate, metric, need, seed = wanted
@@ -94,6 +99,7 @@ def _fit(study: Study, catalog: Catalog, engine: str, wanted: tuple[Ref, Ref, Fi
         attack=use.attack if use else None,
         seed=seed,
         engine=engine,
+        start=_fit(study, catalog, engine, (candidate, metric, need.start, seed)) if need.start else None,
     )
 
 

@@ -22,7 +22,7 @@ def engine(package: ModuleType = robustradar) -> str:
     return f"robustradar {robustradar.__version__} {source_digest(package, *_ENGINE)}"
 
 
-def provenance(plugins: Sequence[Plugin], device: str, command: str) -> dict[str, Any]:
+def provenance(plugins: Sequence[Plugin], device: str, command: str, seeds: Sequence[int]) -> dict[str, Any]:
     """All that is needed to repeat a run, besides the study itself."""
     packages = ("torch", "torchvision", "torchattacks", "timm", "numpy")
     return {
@@ -34,6 +34,7 @@ def provenance(plugins: Sequence[Plugin], device: str, command: str) -> dict[str
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": device,
+        "seeds": list(seeds),
         "git": _git(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }

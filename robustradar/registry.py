@@ -69,11 +69,13 @@ class Registry:
         aliases: Kind to short name to reference.
         defaults: What a study leaves open.
         studies: Named studies.
+        places: Where a request's field stands, by its key: ``studies.quickstart.eps`` to ``registry.yaml:30``.
     """
 
     aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     defaults: Request = Request()
     studies: Mapping[str, Request] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def study(self, name: str | None, flags: Request) -> Request:
         """A named study (None: no study) under the flags, over the defaults.
@@ -85,6 +87,13 @@ class Registry:
             raise UsageError(unknown("STUDY", name, self.studies))
         named = self.studies[name] if name is not None else Request()
         return flags.over(named).over(self.defaults)
+
+    def place(self, name: str | None, flags: Request, wanted: str, option: str) -> str:
+        """Where a field of `study` comes from, for messages: the option, or ``file:line: key`` of the registry."""
+        if getattr(flags, wanted) is not None:
+            return option
+        keys = (f"studies.{name}.{wanted}", f"defaults.{wanted}")
+        return next((f"{self.places[key]}: {key}" for key in keys if key in self.places), option)
 
 
 def load(path: Path | None = None) -> Registry:
@@ -100,14 +109,14 @@ def load(path: Path | None = None) -> Registry:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RegistryError(
-            f"--registry: got {str(path)!r}, which cannot be read, expected a YAML file. Check the path: {error}."
-        ) from None
+        why = error.strerror if isinstance(error, OSError) else "no text in UTF-8"
+        raise RegistryError(f"--registry: got {str(path)!r}, which cannot be read ({why}), expected a YAML file. Check the path.") from None
     own = parse(text, str(path))
     return Registry(
         aliases={kind: {**registry.aliases.get(kind, {}), **own.aliases.get(kind, {})} for kind in SECTIONS.values()},
         defaults=own.defaults.over(registry.defaults),
         studies={**registry.studies, **own.studies},
+        places={**registry.places, **own.places},
     )
 
 
@@ -121,6 +130,9 @@ def parse(text: str, file: str) -> Registry:
     """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise RegistryError(f"{file}:{line}: not YAML: {error.reason}.") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise RegistryError(f"{file}:{line}: not YAML: {error.problem or error.context}.") from None
@@ -137,7 +149,7 @@ def parse(text: str, file: str) -> Registry:
                 aliases[SECTIONS[key]] = {name: reader.text(inner, f"{key}.{name}") for name, inner in reader.mapping(node, key)}
             case _:
                 raise reader.error(node, key, unknown("key", key, ["defaults", "studies", *SECTIONS]))
-    return Registry(aliases, defaults, studies)
+    return Registry(aliases, defaults, studies, reader.places)
 
 
 @dataclass(frozen=True)
@@ -145,6 +157,7 @@ class _Reader:
     """Reads YAML nodes and knows where they stand."""
 
     file: str
+    places: dict[str, str] = field(default_factory=dict)
 
     def error(self, node: yaml.Node, key: str, reason: str) -> RegistryError:
         return RegistryError(f"{self.file}:{node.start_mark.line + 1}: {key}: {reason}")
@@ -179,6 +192,7 @@ class _Reader:
             where = f"{key}.{name}"
             if name not in known:
                 raise self.error(inner, where, unknown("key", name, known))
+            self.places[where] = f"{self.file}:{inner.start_mark.line + 1}"
             if name in ("architectures", "metrics", "reporters"):
                 values[name] = self.texts(inner, where)
             elif name == "seeds":

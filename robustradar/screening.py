@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from robustradar import data as datum
@@ -20,7 +21,7 @@ from robustradar.plan import Plan
 from robustradar.progress import Progress, Silent
 from robustradar.provenance import engine, provenance
 from robustradar.registry import Request
-from robustradar.values import Ref, Result, Study, Task, Threat, norm_order, number, number_text
+from robustradar.values import Ranking, Ref, Result, Study, Task, Threat, norm_order, number, number_text
 
 UNNAMED = "rank"
 
@@ -65,23 +66,25 @@ def prepare(name: str | None, flags: Request, *, registry_file: Path | None = No
     request = known.study(name, flags)
     if not request.architectures:
         raise UsageError("--arch: got no candidate, expected at least one. Give --arch plugin/name, or the name of a STUDY.")
-    candidates = _refs(catalog, "architecture", request.architectures, "--arch")
-    attack = catalog.resolve("attack", request.attack or "", "--attack")
-    metrics = _refs(catalog, "metric", request.metrics or (), "--metric")
-    recipe = catalog.resolve("recipe", request.recipe or "", "--recipe")
-    ranker = catalog.resolve("ranker", request.ranker or "", "--ranker")
-    reporters = _refs(catalog, "reporter", request.reporters or (), "reporters")
-    p, eps = _norm(request.norm or ""), _strength(request.eps or "")
+    place = partial(known.place, name, flags)
+    candidates = _refs(catalog, "architecture", request.architectures, place("architectures", "--arch"))
+    attack = catalog.resolve("attack", request.attack or "", place("attack", "--attack"))
+    metrics = _refs(catalog, "metric", request.metrics or (), place("metrics", "--metric"))
+    recipe = catalog.resolve("recipe", request.recipe or "", place("recipe", "--recipe"))
+    ranker = catalog.resolve("ranker", request.ranker or "", place("ranker", "--ranker"))
+    reporters = _refs(catalog, "reporter", request.reporters or (), place("reporters", "reporters"))
+    p = _norm(request.norm or "", place("norm", "--norm"))
+    eps = _strength(request.eps or "", place("eps", "--eps"))
     seeds = request.seeds or 0
     if not metrics:
         raise UsageError("--metric: got no metric, expected at least one. Give --metric plugin/name.")
     if seeds < 1:
         raise UsageError(f"--seeds: got {seeds}, expected at least 1.")
-    ref = catalog.resolve("dataset", request.data or "", "--data")
+    ref = catalog.resolve("dataset", request.data or "", place("data", "--data"))
     data = _loaded(catalog, ref)
     task = datum.task(data, ref)
     threat = Threat(p, eps, task.bounds)
-    _check_strength(threat, task)
+    _check_strength(threat, task, place("eps", "--eps"))
     if reason := obstacle(catalog.bound("attack", attack, Attack), p, task.shape, task.classes):
         raise UsageError(f"--attack {attack.label}: {reason}. Choose another attack (robustradar plugins list attack).")
     study = Study(name or UNNAMED, candidates, task, threat, attack, recipe, metrics, ranker, reporters, tuple(range(seeds)))
@@ -106,22 +109,30 @@ def rank(prepared: Prepared, *, store: Path, device: str = "auto", progress: Pro
     from robustradar import scores
     from robustradar.execute import Execution
     from robustradar.store import Store
-    from robustradar.training.device import DeviceData
+    from robustradar.training.device import DeviceData, threads
     from robustradar.training.device import device as device_of
 
     study, catalog = prepared.study, prepared.catalog
     where = device_of(device)
     kept = Store(store)
     data = DeviceData.of(prepared.data, study.task, where)
-    executed = Execution(catalog, data, kept, progress or Silent()).run(prepared.plan)
+    told = progress or Silent()
+    for plugin in catalog.plugins:
+        if plugin.error:
+            told.note(f"plugin {plugin.name!r} ({plugin.origin}) is broken and left out: {plugin.error}")
+    with threads(study.task):
+        executed = Execution(catalog, data, kept, told).run(prepared.plan)
     table = scores.table(prepared.plan, executed.outcomes, catalog)
     culprit = catalog.culprit("ranker", study.ranker)
     ranker = catalog.bound("ranker", study.ranker, Ranker)
+    advice = "All measurements are kept in the store: run again with another --ranker."
     try:
         ranking = guard.call(culprit, lambda: ranker.rank(table))
     except Failure as failure:
-        raise PluginError(f"{failure}. All measurements are kept in the store: run again with another --ranker.") from None
-    return Result(study, table.scores, ranking, executed.fits, provenance(catalog.plugins, str(where), command))
+        raise PluginError(f"{failure}. {advice}") from None
+    if not isinstance(ranking, Ranking):
+        raise PluginError(f"{culprit}: rank() returned {type(ranking).__name__}, expected robustradar.Ranking. {advice}")
+    return Result(study, table.scores, ranking, executed.fits, provenance(catalog.plugins, str(where), command, study.seeds))
 
 
 def _refs(catalog: Catalog, kind: str, texts: Iterable[str], where: str) -> tuple[Ref, ...]:
@@ -142,24 +153,24 @@ def _loaded(catalog: Catalog, ref: Ref) -> Data:
     return data
 
 
-def _norm(text: str) -> float:
+def _norm(text: str, where: str) -> float:
     try:
         return norm_order(text)
     except (ValueError, ZeroDivisionError):
-        raise UsageError(f"--norm: got {text!r}, expected linf, l2, l1 or an order p of at least 1.") from None
+        raise UsageError(f"{where}: got {text!r}, expected linf, l2, l1 or an order p of at least 1.") from None
 
 
-def _strength(text: str) -> float:
+def _strength(text: str, where: str) -> float:
     try:
         eps = number(text)
     except (ValueError, ZeroDivisionError):
-        raise UsageError(f"--eps: got {text!r}, expected a number such as 8/255 or 0.1.") from None
+        raise UsageError(f"{where}: got {text!r}, expected a number such as 8/255 or 0.1.") from None
     if eps < 0:
-        raise UsageError(f"--eps: got {text}, expected at least 0.")
+        raise UsageError(f"{where}: got {text}, expected at least 0. Give the strength in the data's own units, such as 8/255.")
     return eps
 
 
-def _check_strength(threat: Threat, task: Task) -> None:
+def _check_strength(threat: Threat, task: Task, where: str) -> None:
     """Refuses a ball that holds the whole box: 8 for 8/255 is the usual slip."""
     if threat.bounds is None:
         return
@@ -168,6 +179,6 @@ def _check_strength(threat: Threat, task: Task) -> None:
     if threat.eps >= diameter:
         hint = f" Did you mean {threat.eps:g}/255?" if (threat.eps / 255) < diameter else ""
         raise UsageError(
-            f"--eps: got {number_text(threat.eps)}, expected less than {diameter:g}, the largest {threat.norm} distance "
+            f"{where}: got {number_text(threat.eps)}, expected less than {diameter:g}, the largest {threat.norm} distance "
             f"in [{low:g}, {high:g}].{hint}"
         )

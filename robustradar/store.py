@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 import time
 import uuid
@@ -50,7 +51,10 @@ class Store:
                 (root / name).mkdir(parents=True, exist_ok=True)
             mark = root / "format"
             if not mark.exists():
-                mark.write_text(f"{FORMAT}\n")
+                # Renamed into place, so that neither a kill nor another process ever meets it empty.
+                scrap = root / "tmp" / uuid.uuid4().hex
+                scrap.write_text(f"{FORMAT}\n")
+                os.replace(scrap, mark)
             found = mark.read_text().strip()
             self._sweep()
         except OSError as error:
@@ -138,6 +142,10 @@ class Store:
 
         self._publish("outcomes", key, write)
 
+    def checkpoint(self, key: str) -> Checkpoint:
+        """Where a fit in progress is kept; gone when the fit is finished."""
+        return Checkpoint(self.root / "progress" / f"{key}.pt")
+
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
         """Only one process works on a key at a time; the others wait and then find it done."""
@@ -198,8 +206,57 @@ class Store:
     def _sweep(self) -> None:
         """Removes what killed processes left in ``tmp`` a day ago or earlier."""
         for scrap in (self.root / "tmp").iterdir():
-            if time.time() - scrap.stat().st_mtime > _SCRAPS_LIVE:
+            try:
+                old = time.time() - scrap.stat().st_mtime > _SCRAPS_LIVE
+            except FileNotFoundError:
+                continue  # another process has just put it in place
+            if old:
                 shutil.rmtree(scrap, ignore_errors=True)
+
+
+class Checkpoint:
+    """A fit in progress: one file, replaced as a whole, read with torch's weights-only loader.
+
+    Args:
+        file: Where it lies.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def read(self) -> dict[str, Any] | None:
+        """What was written last; None where there is nothing, or nothing that can be read."""
+        import torch
+
+        try:
+            state: dict[str, Any] = torch.load(self._file, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+            return None
+        return state
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Replaces what was written before.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        import torch
+
+        scrap = self._file.with_suffix(f".{uuid.uuid4().hex}")
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(state, scrap)
+            os.replace(scrap, self._file)
+        except (OSError, RuntimeError) as error:
+            scrap.unlink(missing_ok=True)
+            raise StoreError(
+                f"store {self._file.parent.parent}: a checkpoint could not be written ({error}). What was finished is kept: "
+                "make room or mend the permissions, and run the same command again."
+            ) from None
+
+    def remove(self) -> None:
+        """The fit is finished."""
+        self._file.unlink(missing_ok=True)
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:

@@ -137,13 +137,17 @@ class Threat:
 
 @dataclass(frozen=True)
 class Objective:
-    """What training minimises: (1−ξ)·clean + ξ·adversarial loss [T, section 2].
+    """What training minimises.
 
     Attributes:
-        xi: ξ in [0, 1]; 0 is clean training, 1 adversarial training.
+        xi: ξ in [0, 1] of the mixture (1−ξ)·clean + ξ·adversarial loss [T, section 2]; 0 is clean training, 1 adversarial training.
+        form: ``mixture``, ``trades`` (Zhang et al. 2019) or ``mart`` (Wang et al. 2020); for the latter two ξ is 1.
+        beta: β ≥ 0, the weight of the divergence in TRADES and MART.
     """
 
-    xi: float
+    xi: float = 1.0
+    form: Literal["mixture", "trades", "mart"] = "mixture"
+    beta: float = 0.0
 
     @property
     def adversarial(self) -> bool:
@@ -151,7 +155,13 @@ class Objective:
         return self.xi > 0
 
     def __str__(self) -> str:
+        if self.form != "mixture":
+            return f"{self.form}:beta={number_text(self.beta)}"
         return {0.0: "clean", 1.0: "adversarial"}.get(self.xi, f"mixture:xi={number_text(self.xi)}")
+
+    def json(self) -> JSON:
+        """The key's part."""
+        return {"form": self.form, "xi": self.xi, "beta": self.beta}
 
 
 CLEAN = Objective(0.0)
@@ -187,7 +197,11 @@ class Task:
 
 @dataclass(frozen=True)
 class FitSpec:
-    """One network to be trained: equal specifications have equal keys, and only they."""
+    """One network to be trained: equal specifications have equal keys, and only they.
+
+    Attributes:
+        start: The fit whose weights it starts from; None: a fresh initialisation.
+    """
 
     architecture: Ref
     task: Task
@@ -197,6 +211,7 @@ class FitSpec:
     attack: Ref | None
     seed: int
     engine: str
+    start: FitSpec | None = None
 
     def json(self) -> JSON:
         """Everything that decides the weights."""
@@ -204,11 +219,12 @@ class FitSpec:
             "architecture": self.architecture.json(),
             "data": self.task.json(),
             "recipe": self.recipe.json(),
-            "objective": {"xi": self.objective.xi},
+            "objective": self.objective.json(),
             "threat": self.threat.json() if self.threat else None,
             "attack": self.attack.json() if self.attack else None,
             "seed": self.seed,
             "engine": self.engine,
+            "start": self.start.key if self.start else None,
         }
 
     @property
@@ -302,11 +318,22 @@ class Study:
 
 @dataclass(frozen=True)
 class Cost:
-    """Work done, in samples passed forward and backward through the network, and seconds."""
+    """Work done.
+
+    Attributes:
+        forward: Samples passed forward through the network, by training, attacks and evaluations together.
+        backward: Samples passed backward.
+        seconds: Wall-clock time.
+        flops: Floating-point operations of these passes in convolutions and matrix products; a backward pass counts as much as a forward
+            one for the inputs' gradients, and as much again where the weights' are taken.
+        memory: Highest memory in use on an accelerator, in bytes; None on the CPU.
+    """
 
     forward: int
     backward: int
     seconds: float
+    flops: int = 0
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -492,7 +519,7 @@ class Result:
                     "epochs": [dict(epoch) for epoch in fit.record.epochs],
                     "selected_epoch": fit.record.selected_epoch,
                     "weights": fit.weights,
-                    "cost": {"forward": fit.record.cost.forward, "backward": fit.record.cost.backward},
+                    "cost": {name: value for name, value in vars(fit.record.cost).items() if name != "seconds"},
                     "flags": list(fit.record.flags),
                 }
                 for fit in self.fits

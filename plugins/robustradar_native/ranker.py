@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from robustradar import Measured, Ranker, Ranking, RankingRow, Score, ScoreTable, UsageError, fixed
+from robustradar import Measured, Ranker, Ranking, RankingRow, Score, ScoreTable, Skipped, UsageError, fixed
 from robustradar.errors import unknown
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class RankMean(Ranker):
     """
 
     name: str = fixed("rank-mean")
-    columns: Annotated[tuple[str, ...], Field(description="columns to rank by, joined by +; none: every metric's first column")] = ()
+    columns: Annotated[tuple[str, ...], Field(description="columns to rank by, joined by +; none: each metric's first that applies")] = ()
     draws: Annotated[int, Field(ge=100, description="bootstrap draws")] = 1000
 
     def rank(self, table: ScoreTable) -> Ranking:
@@ -56,7 +56,8 @@ class RankMean(Ranker):
         """(metric, column) of what is ranked by."""
         directed = dict.fromkeys((s.metric, s.column.name) for s in scores if s.column.direction != "none")
         if not self.columns:
-            headlines = {metric: name for metric, name in reversed(dict.fromkeys((s.metric, s.column.name) for s in scores))}
+            applying = [s for s in scores if not isinstance(s.outcome, Skipped)]
+            headlines = {s.metric: s.column.name for s in (*reversed(scores), *reversed(applying))}
             return [key for key in directed if headlines[key[0]] == key[1]]
         for column in self.columns:
             if column not in {name for _, name in directed}:

@@ -18,13 +18,13 @@ def activation(name: str) -> nn.Module:
 
 
 def he_initialised(network: nn.Module) -> nn.Module:
-    """The network, its convolutions drawn from N(0, 2/(outputs · kernel size)) (He et al. 2015) and their biases zero.
+    """The network, its convolutions drawn from N(0, 2/fan-in) (He et al. 2015) and their biases zero.
 
     torch's own default shrinks activations by about 2.4 at each layer of a ReLU network, so that plain deep ones do not train.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return network

@@ -46,10 +46,11 @@ def network(declared: TimmModel, shape: tuple[int, ...], outputs: int) -> nn.Mod
         model: nn.Module = timm.create_model(declared.name, pretrained=False, **options)
         _try_out(model, (shape[0], *size))
     except (RuntimeError, ValueError, AssertionError, TypeError, ZeroDivisionError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        facts = timm.get_pretrained_cfg(declared.name)
         raise ValueError(
             f"{where}: got images of {size[0]}x{size[1]} pixels and patch={declared.patch}, expected a geometry that the network takes "
-            f"({reason}). Use resize=224."
+            f"({reason}). Use resize={facts.input_size[-1] if facts else 224}, its published size, with patch=0."
         ) from error
     if declared.pretrained:
         _load(where, model, Path(declared.pretrained))
@@ -57,13 +58,15 @@ def network(declared: TimmModel, shape: tuple[int, ...], outputs: int) -> nn.Mod
 
 
 def patch_side(size: tuple[int, int], published: int) -> int:
-    """The side of the patches for images of a size: the largest that divides both sides, is no larger than the published one and leaves
-    seven patches a side, or else one pixel.
+    """The side of the patches for images of a size.
+
+    It is the largest that divides both sides of the image, is no larger than the published one and leaves seven patches a side; where
+    there is none, one pixel.
 
     Example:
         >>> [patch_side((side, side), 16) for side in (8, 28, 32, 64, 224)]
         [1, 4, 4, 8, 16]
-    """  # noqa: D205
+    """
     both = math.gcd(*size)
     fitting = [side for side in range(1, published + 1) if both % side == 0 and min(size) // side >= _PATCHES_A_SIDE]
     return max(fitting, default=1)
@@ -72,7 +75,8 @@ def patch_side(size: tuple[int, int], published: int) -> int:
 def _geometry(name: str, size: tuple[int, int], patch: int) -> dict[str, Any]:
     """The options about image and patch sizes: for networks that timm marks as made for one size, and where the user asks."""
     options: dict[str, Any] = {"patch_size": patch} if patch else {}
-    if timm.get_pretrained_cfg(name).fixed_input_size:
+    facts = timm.get_pretrained_cfg(name)
+    if facts is not None and facts.fixed_input_size:
         options["img_size"] = size
         if not patch:
             with torch.device("meta"):

@@ -80,6 +80,8 @@ class TorchAttack(Attack):
             found = model.leave(self.build(stage)(stage.z, y).detach().to(x.device))
         usable = found.flatten(1).isfinite().all(1).view(-1, *[1] * (x.ndim - 1))  # 0/0 where a gradient vanishes
         delta = torch.where(usable, found - x.float(), 0.0)
+        if self.row.stretch:
+            delta = delta * (1 + vars(self)["overshoot"])
         radius = math.inf if self.kind == "min_norm" else victim.eps
         return x.float() + balls.confine(x.float(), delta, victim.p, radius, victim.bounds)
 
@@ -153,7 +155,9 @@ def reseed(generator: torch.Generator) -> int:
 
 def declare(row: Row) -> TorchAttack:
     """The declaration that a row describes: a frozen dataclass with just the parameters that this attack has."""
-    defaults = {"relative_step": None, **row.parameters} if "alpha" in row.arguments else dict(row.parameters)
+    defaults = dict(row.parameters)
+    if "alpha" in row.arguments:
+        defaults.setdefault("relative_step", None)
     fields = [(name, PARAMETERS[name], dataclasses.field(default=default)) for name, default in defaults.items()]
     namespace = {"row": row, "__doc__": row.summary, "__module__": __name__}
     made = dataclasses.make_dataclass(row.name, fields, bases=(TorchAttack,), namespace=namespace, frozen=True)

@@ -29,6 +29,8 @@ class Row:
         channels: Number of channels that its kernels are built for; None: any.
         square: Whether height and width must be the same.
         margin: How much wider than the data's box, as a share of it, the box is made that the attack sees.
+        stretch: Whether to lengthen the whole perturbation by ``overshoot``. DeepFool's paper does; torchattacks lengthens each step only,
+            and so comes to rest on the near side of the boundary.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Row:
     channels: int | None = None
     square: bool = False
     margin: float = 0.0
+    stretch: bool = False
 
 
 Steps = Annotated[int, Field(ge=1, description="Iterations.")]
@@ -277,7 +280,15 @@ ROWS = (
         {"steps": 50, "c": 1.0, "kappa": 0.0, "lr": 0.01},
         margin=0.1,
     ),
-    Row("DeepFool", "min_norm", _L2, "Steps to the nearest linearised boundary.", "steps overshoot", {"steps": 50, "overshoot": 0.02}),
+    Row(
+        "DeepFool",
+        "min_norm",
+        _L2,
+        "Steps to the nearest linearised boundary.",
+        "steps overshoot",
+        {"steps": 50, "overshoot": 0.02},
+        stretch=True,
+    ),
     Row(
         "FAB",
         "min_norm",

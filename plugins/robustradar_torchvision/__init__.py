@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from robustradar import Architecture, hookimpl
+from robustradar import Architecture, Dataset, hookimpl
+from robustradar_torchvision import dataset
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,3 +41,9 @@ def robustradar_architectures() -> tuple[Architecture, ...]:
     """One declaration for every name of the table."""
     table = resources.files(__package__).joinpath("models.txt").read_text(encoding="utf-8")
     return tuple(TorchvisionModel(name=name) for name in table.split())
+
+
+@hookimpl
+def robustradar_datasets() -> tuple[Dataset, ...]:
+    """torchvision's small image classification sets."""
+    return dataset.datasets()

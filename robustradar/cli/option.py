@@ -33,6 +33,7 @@ Store = Annotated[Path, typer.Option("--store", metavar="DIR", help="Finished wo
 Registry = Annotated[Path | None, typer.Option("--registry", metavar="FILE", help="Your own registry.yaml; its entries override ours.")]
 Plugin = Annotated[list[str] | None, typer.Option("--plugin", metavar="FILE|MODULE", help="A plugin that is not installed. Repeat it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write the results [default: robustradar-results/STUDY].")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
 STORE = Path(".robustradar/store")

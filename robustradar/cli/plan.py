@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +17,9 @@ EXAMPLES = """Examples:
   robustradar plan --arch papers/cnn --data npz:path=mine.npz --metric robust-accuracy-trained --seeds 3 --json
 """
 
+# So that the options of `rank` can be pasted here as they are.
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Taken for rank's sake; nothing is written.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Taken for rank's sake; there is no progress.")]
 NoTiming = Annotated[bool, typer.Option("--no-timing", help="No forecast: nothing is built or timed.")]
 
 
@@ -32,9 +36,11 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter an option)
     seeds: option.Seeds = None,
     device: option.Where = option.Device.AUTO,
     store: option.Store = option.STORE,
+    out: Out = None,
     registry: option.Registry = None,
     plugin: option.Plugin = None,
     as_json: option.Json = False,
+    quiet: Quiet = False,
     no_timing: NoTiming = False,
 ) -> None:
     """Show what rank would train with the same options: what is shared, what is in the store, and about how long the rest takes."""

@@ -96,10 +96,10 @@ class Lines:
             self.note(f"failed: {spec}: {reason}")
 
     def measured(self, measurement: Measurement, outcomes: dict[str, Outcome]) -> None:
-        """What failed."""
-        for column, outcome in outcomes.items():
-            if isinstance(outcome, Failed):
-                self.note(f"failed: {measurement.candidate.label}, {column}: {outcome.reason}")
+        """What failed, a line a reason."""
+        reasons = dict.fromkeys(outcome.reason for outcome in outcomes.values() if isinstance(outcome, Failed))
+        for reason in reasons:
+            self.note(f"failed: {measurement.metric.label} of {measurement.candidate.label}: {reason}")
 
     def note(self, text: str) -> None:
         """A line."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -17,8 +16,6 @@ EXAMPLES = """Examples:
 
   robustradar rank --arch papers/mlp --arch papers/cnn:width=32 --data npz:path=mine.npz --eps 8/255 --plugin mynets.py --arch mynets/tiny
 """
-
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write the results [default: robustradar-results/STUDY].")]
 
 
 def rank(  # noqa: PLR0913, PLR0917 (one parameter an option)
@@ -34,7 +31,7 @@ def rank(  # noqa: PLR0913, PLR0917 (one parameter an option)
     seeds: option.Seeds = None,
     device: option.Where = option.Device.AUTO,
     store: option.Store = option.STORE,
-    out: Out = None,
+    out: option.Out = None,
     registry: option.Registry = None,
     plugin: option.Plugin = None,
     as_json: option.Json = False,
@@ -43,7 +40,7 @@ def rank(  # noqa: PLR0913, PLR0917 (one parameter an option)
     """Score and rank architectures: train what is needed, measure, and write the results.
 
     Finished work is kept in the store: the same command continues where it was stopped and never trains anything twice.
-    """
+    """  # noqa: DOC501 (it is the command's help)
     from robustradar import screening
     from robustradar.cli.progress import listener
     from robustradar.registry import Request

@@ -24,11 +24,13 @@ class FitNeed:
         objective: What it is trained for.
         threat: For adversarial objectives; None: the study's.
         attack: The inner attack's name; None: the study's.
+        start: The fit whose weights it starts from; None: a fresh initialisation.
     """
 
     objective: Objective
     threat: Threat | None = None
     attack: str | None = None
+    start: FitNeed | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class Metric(Declaration, ABC):
     """A way to score a candidate.
 
     Attributes:
-        columns: The numbers that it yields; the first is its headline, by which rankers rank unless told otherwise.
+        columns: The numbers that it yields; the first that applies is its headline, by which rankers rank unless told otherwise.
     """
 
     columns: tuple[Column, ...] = fixed(())

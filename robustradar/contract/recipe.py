@@ -12,16 +12,42 @@ from robustradar.contract.declaration import Declaration
 
 @dataclass(frozen=True)
 class Recipe(Declaration):
-    """How a network is trained. A plugin declares recipes by their numbers, for example ``Recipe(name="long", epochs=100)``.
+    """How a network is trained.
 
-    The learning rate follows one cycle: it rises linearly over the first `warmup` of the steps and falls as a cosine to zero.
-    The epoch with the smallest evaluation loss of the objective is kept.
+    A plugin declares recipes by their numbers, for example ``Recipe(name="long", epochs=100)``.
+
+    While an inner attack runs, BatchNorm uses the statistics that `inner_statistics` names; attacks that measure always meet the network in
+    evaluation mode and float32. Whatever the precision, losses, projections and statistics are computed in float32.
     """
 
     optimizer: Annotated[Literal["sgd", "adamw"], Field(description="sgd has Nesterov momentum")] = "sgd"
-    lr: Annotated[float, Field(gt=0, description="highest learning rate of the cycle")] = 0.1
+    lr: Annotated[float, Field(gt=0, description="highest learning rate")] = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1, description="of sgd; the first beta of adamw")] = 0.9
     weight_decay: Annotated[float, Field(ge=0, description="decoupled for adamw")] = 5e-4
     epochs: Annotated[int, Field(ge=1, description="passes over the training split")] = 10
     batch: Annotated[int, Field(ge=1, description="samples a step")] = 128
-    warmup: Annotated[float, Field(ge=0, lt=1, description="share of the steps in which the learning rate rises")] = 0.2
+    schedule: Annotated[
+        Literal["one-cycle", "rise-and-fall", "cosine", "step", "constant"],
+        Field(description="one-cycle: linear rise, cosine fall; rise-and-fall: both linear; step: a tenth at each milestone"),
+    ] = "one-cycle"
+    warmup: Annotated[float, Field(ge=0, lt=1, description="share of the steps in which one-cycle and rise-and-fall rise")] = 0.2
+    milestones: Annotated[tuple[float, ...], Field(description="shares of the steps at which step divides the rate by ten")] = (0.5, 0.75)
+    label_smoothing: Annotated[float, Field(ge=0, lt=1, description="of a mixture's cross-entropies and TRADES' clean one")] = 0.0
+    clip: Annotated[float, Field(ge=0, description="largest norm of the gradient; 0: any")] = 0.0
+    average: Annotated[
+        float, Field(ge=0, lt=1, description="decay of the weights' moving average, which is then what is kept; 0: none")
+    ] = 0.0
+    select: Annotated[
+        Literal["loss", "accuracy", "last"],
+        Field(description="the epoch kept: smallest evaluation loss of the objective, highest (adversarial) accuracy, or the last"),
+    ] = "loss"
+    patience: Annotated[int, Field(ge=0, description="stop after so many epochs without a better one; 0: never")] = 0
+    augment: Annotated[Literal["none", "crop-flip"], Field(description="crop-flip: shifts by an eighth of the side, and mirrors")] = "none"
+    precision: Annotated[Literal["float32", "bf16"], Field(description="of the passes while training")] = "float32"
+    channels_last: Annotated[bool, Field(description="memory format of images and convolutions")] = False
+    compile: Annotated[
+        Literal["no", "default", "reduce-overhead"], Field(description="torch.compile's mode; reduce-overhead uses CUDA graphs")
+    ] = "no"
+    inner_statistics: Annotated[
+        Literal["evaluation", "batch"], Field(description="BatchNorm's statistics while the inner attack of training runs")
+    ] = "evaluation"

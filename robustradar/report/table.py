@@ -144,16 +144,14 @@ def _notes(result: Result) -> list[str]:
 
 
 def _broken(result: Result, form: str) -> str:
-    """Failed and skipped cells with their reasons; empty where there are none."""
-    rows = [
-        [score.candidate, score.column.name, row["state"], row["reason"]]
-        for score in result.scores
-        if not isinstance(score.outcome, Measured)
-        for row in [score.json()]
-    ]
+    """Failed and skipped cells with their reasons, columns of one reason together; empty where there are none."""
+    columns: dict[tuple[str, str, str], list[str]] = {}
+    for row in (score.json() for score in result.scores if not isinstance(score.outcome, Measured)):
+        columns.setdefault((row["candidate"], row["state"], row["reason"]), []).append(row["column"])
+    rows = [[candidate, ", ".join(names), state, reason] for (candidate, state, reason), names in columns.items()]
     if form == "github":
         rows = [[_escaped(str(value)) for value in row] for row in rows]
-    return tabulate(rows, ["candidate", "column", "state", "reason"], tablefmt=form, disable_numparse=True) if rows else ""
+    return tabulate(rows, ["candidate", "columns", "state", "reason"], tablefmt=form, disable_numparse=True) if rows else ""
 
 
 def _cost(result: Result) -> str:

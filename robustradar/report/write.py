@@ -52,11 +52,14 @@ def write(result: Result, reporters: Iterable[tuple[str, Reporter]], out: Path) 
         PluginError: A reporter failed; the JSON and the files before it are written.
     """
     written = [_replace(out / JSON_NAME, as_json(result))]
+    complete = f"{out / JSON_NAME} is written and complete."
     for culprit, reporter in reporters:
         try:
             text = guard.call(culprit, lambda reporter=reporter: reporter.render(result))  # type: ignore[misc]
         except Failure as failure:
-            raise PluginError(f"{failure}. {out / JSON_NAME} is written and complete.") from None
+            raise PluginError(f"{failure}. {complete}") from None
+        if not isinstance(text, str):
+            raise PluginError(f"{culprit}: render() returned {type(text).__name__}, expected str. {complete}")
         written.append(_replace(out / reporter.filename, text))
     return written
 

@@ -5,39 +5,86 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from robustradar.training.device import DeviceData
 from robustradar.values import Cost
 
 
 class Meter:
-    """Samples passed forward and backward through a network, by whoever passes them, and seconds since it was made."""
+    """Samples passed forward and backward through a network, by whoever passes them, and what that took.
 
-    def __init__(self) -> None:
-        self._forward = self._backward = 0
+    Args:
+        data: Gives the device, and an input to count operations with.
+    """
+
+    def __init__(self, data: DeviceData) -> None:
+        self._data = data
+        self._forward = self._inner = self._outer = 0
+        self._flops = 0
+        self._before = Cost(0, 0, 0.0)
         self._start = time.perf_counter()
+        if data.where.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(data.where)
 
     @property
     def cost(self) -> Cost:
-        """What has been counted so far."""
-        return Cost(self._forward, self._backward, time.perf_counter() - self._start)
+        """What has been counted so far, an earlier process's part included."""
+        before, passes = self._before, self._forward + self._inner + 2 * self._outer
+        memory = torch.cuda.max_memory_allocated(self._data.where) if self._data.where.type == "cuda" else None
+        return Cost(
+            forward=before.forward + self._forward,
+            backward=before.backward + self._inner + self._outer,
+            seconds=before.seconds + time.perf_counter() - self._start,
+            flops=before.flops + passes * self._flops,
+            memory=memory if memory is None or before.memory is None else max(memory, before.memory),
+        )
+
+    def add(self, before: Cost) -> None:
+        """Adds what an earlier process spent on the same work."""
+        self._before = replace(before)
 
     @contextmanager
     def on(self, network: nn.Module) -> Iterator[None]:
         """Counts every pass through a network inside, those of attacks included."""
-        handle = network.register_forward_hook(self._count)
+        self._flops = flops(network, self._data)
+        weights = next(network.parameters(), None)
+
+        def count(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            samples = len(inputs[0])
+            self._forward += samples
+            if isinstance(output, Tensor) and output.requires_grad:
+                # Attacks run with frozen weights: their backward pass goes to the inputs alone.
+                inner = weights is not None and not weights.requires_grad
+                output.register_hook(lambda _: self._backward(samples, inner=inner))
+
+        handle = network.register_forward_hook(count)
         try:
             yield
         finally:
             handle.remove()
 
-    def _count(self, _: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        samples = len(inputs[0])
-        self._forward += samples
-        if isinstance(output, Tensor) and output.requires_grad:
-            output.register_hook(lambda _: self._add_backward(samples))
+    def _backward(self, samples: int, *, inner: bool) -> None:
+        if inner:
+            self._inner += samples
+        else:
+            self._outer += samples
 
-    def _add_backward(self, samples: int) -> None:
-        self._backward += samples
+
+def flops(network: nn.Module, data: DeviceData) -> int:
+    """Operations of one sample's forward pass in convolutions and matrix products; 0 where PyTorch cannot count them."""
+    training = [(module, module.training) for module in network.modules()]
+    x, _ = next(iter(data.splits["train"]))
+    network.eval()
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network(x[:1])
+        return int(counter.get_total_flops())
+    finally:
+        for module, mode in training:
+            module.training = mode

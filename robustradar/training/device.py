@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +17,10 @@ from robustradar.values import Task
 
 # Above this a split stays where it is (in memory, or memory-mapped on disk) and goes to the device batch by batch.
 RESIDENT_BYTES = 4 * 2**30
+
+# Inputs of fewer values than this give operations so small that waking threads costs more than they save, and a hundred times more on a
+# machine that is busy with something else.
+SMALL_INPUT = 1000
 
 
 def device(name: str) -> torch.device:
@@ -80,6 +86,18 @@ class DeviceBatches:
         if self._classes is not None:
             return torch.from_numpy(np.asarray(y, dtype=np.int64).copy()).to(self._device)
         return torch.from_numpy(np.asarray(y, dtype=np.float32).reshape(len(y), -1).copy()).to(self._device)
+
+
+@contextmanager
+def threads(task: Task) -> Iterator[None]:
+    """One CPU thread for tasks of small inputs, torch's own choice for others: by the task, so that results repeat to the bit."""
+    before = torch.get_num_threads()
+    if math.prod(task.shape) < SMALL_INPUT:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True, eq=False)

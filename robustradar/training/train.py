@@ -1,14 +1,14 @@
-"""The training loop: one `FitSpec` to weights and their record."""
+"""Trains one `FitSpec`: epochs, selection, checkpoints, and what to do when the loss runs away."""
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,19 +20,14 @@ from robustradar.judge import Guarded
 from robustradar.training import loss as losses
 from robustradar.training.cost import Meter
 from robustradar.training.device import DeviceData
-from robustradar.values import FitRecord, FitSpec, Objective
+from robustradar.training.loop import Loop
+from robustradar.training.objective import loss, passes
+from robustradar.training.tally import Tally
+from robustradar.values import Cost, FitRecord, Objective
 
-# Streams of chance that one seed feeds: adversary and order of the data do not disturb each other.
-ORDER, TRAIN_ATTACK, EVALUATION_ATTACK = 1, 2, 3
-
-
-def stream(seed: int, which: int) -> int:
-    """The seed of one stream of chance of a fit or measurement.
-
-    >>> stream(0, ORDER) != stream(0, TRAIN_ATTACK) != stream(1, ORDER)
-    True
-    """
-    return seed * 1000 + which
+# A fit that is killed loses about this much work; shorter fits are never written in between.
+CHECKPOINT_SECONDS = 20.0
+RETRY_SHARE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,106 +43,180 @@ class Trained:
     state: dict[str, Tensor]
 
 
-@dataclass(frozen=True, eq=False)
-class Adversary:
-    """The inner attack of a fit: one for training, one for the evaluation after each epoch, with chances of their own."""
+class Checkpoint(Protocol):
+    """Where a fit in progress is kept."""
 
-    training: Guarded
-    evaluation: Guarded
+    def read(self) -> dict[str, Any] | None:
+        """What was written last, or None."""
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Replaces what was written before."""
+
+
+@dataclass(eq=False)
+class _History:
+    """What is known of a fit so far."""
+
+    epochs: list[dict[str, Any]]
+    best: float
+    selected: int
+    state: dict[str, Tensor]
+
+    def add(self, means: dict[str, Any], network: nn.Module, recipe: Recipe) -> None:
+        """One more epoch; its weights are kept where the selection rule prefers them."""
+        self.epochs.append({"epoch": len(self.epochs) + 1, **means})
+        value = selection(means, recipe)
+        if recipe.select == "last" or value < self.best:
+            self.best, self.selected = value, len(self.epochs)
+            self.state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+
+    def stalled(self, recipe: Recipe) -> bool:
+        """Whether early stopping ends the fit."""
+        return bool(recipe.patience) and len(self.epochs) - self.selected >= recipe.patience
 
 
 def train(
-    spec: FitSpec,
-    network: nn.Module,
-    recipe: Recipe,
-    data: DeviceData,
-    adversary: Adversary | None,
+    loop: Loop,
+    evaluation: Guarded | None,
     told: Callable[[int], None],
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
-    """Trains a network and keeps the epoch with the smallest evaluation loss of the objective.
+    """Trains a network and keeps the weights that the recipe's selection rule prefers.
 
-    The loss is (1−ξ)·clean + ξ·adversarial [T, section 2], each the mean over a batch. Losses stay on the device until an epoch ends.
+    A fit whose loss is not finite after an epoch is started once more at a tenth of the learning rate, and flagged.
 
     Args:
-        spec: What is trained: gives objective, threat and seed.
-        network: Freshly built, on the data's device. It is trained in place.
-        recipe: The numbers.
-        data: Where to train.
-        adversary: For objectives with ξ > 0.
+        loop: The fit, at its start.
+        evaluation: The attack of the evaluations, for objectives that need one.
         told: Called with the number of the epoch that has ended, from 1.
+        checkpoint: Where to keep the fit in progress; a fit that is found there goes on where it stood.
 
     Raises:
-        Failure: A loss was not finite at the end of an epoch, or a plugin failed.
+        Failure: The loss was not finite, twice, or a plugin failed.
     """
-    meter = Meter()
-    batches = data.splits["train"]
-    optimizer = guard.call(spec.architecture.label, lambda: _optimizer(network, recipe))
-    steps = recipe.epochs * math.ceil(len(batches) / recipe.batch)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: one_cycle((n + 0.5) / steps, recipe.warmup))
-    order = torch.Generator().manual_seed(stream(spec.seed, ORDER))
-    epochs: list[dict[str, Any]] = []
-    best, selected, state = math.inf, 0, dict[str, Tensor]()
-    culprit = spec.architecture.label
-    with guard.generators_restored(), meter.on(network):
-        torch.manual_seed(spec.seed)
-        for epoch in range(1, recipe.epochs + 1):
-            network.train()
-            tally = Tally(data.task.classes)
-            for x, y in batches.shuffled(order, recipe.batch):
-                guard.call(culprit, partial(_descend, network, (x, y), spec.objective, adversary, tally))
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-                schedule.step()
-            means = {**tally.means("train"), **guard.call(culprit, lambda: evaluate(network, data, adversary))}
-            loss = _selection_loss(means, spec.objective)
-            if not math.isfinite(loss) or not math.isfinite(_selection_loss(means, spec.objective, "train")):
-                raise Failure("training", f"diverged: the loss is not finite after epoch {epoch} of {recipe.epochs}. Use a smaller lr.")
-            epochs.append({"epoch": epoch, **means})
-            if loss < best:
-                best, selected = loss, epoch
-                state = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
-            told(epoch)
-    return Trained(FitRecord(spec.key, spec.json(), tuple(epochs), selected, meter.cost), state)
+    start = copy.deepcopy({name: value.cpu() for name, value in loop.network.state_dict().items()})
+    try:
+        return _train(loop, evaluation, told, checkpoint)
+    except _Diverged:
+        calmer = replace(loop.recipe, lr=loop.recipe.lr * RETRY_SHARE)
+        loop.network.load_state_dict(start)
+        again = Loop(loop.spec, loop.network, calmer, loop.data, loop.attack)
+        if again.attack is not None:
+            again.attack.reseed()
+        try:
+            trained = _train(again, evaluation, told, checkpoint)
+        except _Diverged as second:
+            raise Failure("training", f"diverged: {second}, also at a tenth of the learning rate. Use a smaller lr.") from None
+        return replace(trained, record=replace(trained.record, flags=(*trained.record.flags, f"diverged-once:lr={calmer.lr:g}")))
 
 
-def trial(spec: FitSpec, network: nn.Module, recipe: Recipe, data: DeviceData, adversary: Adversary | None, steps: int) -> float:
+class _Diverged(Exception):
+    """The loss is not finite."""
+
+
+def _train(loop: Loop, evaluation: Guarded | None, told: Callable[[int], None], checkpoint: Checkpoint | None) -> Trained:
+    """One attempt."""
+    recipe, data = loop.recipe, loop.data
+    meter, history = Meter(data), _History([], math.inf, 0, {})
+    with guard.generators_restored(), meter.on(loop.running):
+        torch.manual_seed(loop.spec.seed)
+        if checkpoint is not None and (kept := checkpoint.read()) is not None and kept["lr"] == recipe.lr:
+            loop.restore(kept["loop"])
+            history = _History(**kept["history"])
+            meter.add(Cost(**kept["cost"]))
+        saved = time.monotonic()
+        while len(history.epochs) < recipe.epochs and not history.stalled(recipe):
+            tally = loop.epoch()
+            found = guard.call(loop.culprit, lambda: evaluate(loop.judged, data, loop.spec.objective, evaluation))
+            means = {**tally.means("train"), **found}
+            if means["train_objective_loss"] is None or means["evaluation_objective_loss"] is None:
+                raise _Diverged(f"the loss is not finite after epoch {len(history.epochs) + 1} of {recipe.epochs}")
+            history.add(means, loop.judged, recipe)
+            told(len(history.epochs))
+            if checkpoint is not None and time.monotonic() - saved >= CHECKPOINT_SECONDS and len(history.epochs) < recipe.epochs:
+                saved = time.monotonic()
+                checkpoint.write({"lr": recipe.lr, "loop": loop.state(), "history": vars(history), "cost": vars(meter.cost)})
+    flags = () if loop.micro == recipe.batch else (f"micro-batch:{loop.micro}",)
+    spec = loop.spec
+    return Trained(FitRecord(spec.key, spec.json(), tuple(history.epochs), history.selected, meter.cost, flags), history.state)
+
+
+def selection(means: dict[str, Any], recipe: Recipe) -> float:
+    """What the selection rule minimises."""
+    if recipe.select == "accuracy":
+        adversarial = means["evaluation_adversarial_accuracy"]
+        accuracy = means["evaluation_clean_accuracy"] if adversarial is None else adversarial
+        if accuracy is not None:
+            return -float(accuracy)
+    return float(means["evaluation_objective_loss"])
+
+
+def evaluate(network: nn.Module, data: DeviceData, objective: Objective, attack: Guarded | None) -> dict[str, float | None]:
+    """Clean and, where the objective needs it, adversarial loss and accuracy on the evaluation split, in evaluation mode and float32.
+
+    The adversarial loss is the worst of what the attack found, the clean input included; the objective's own loss is beside it.
+    """
+    network.eval()
+    tally = Tally(data.task.classes)
+    if attack is not None:
+        attack.reseed()
+    for x, y in data.splits["evaluation"]:
+        if objective.form != "mixture":
+            with torch.no_grad():
+                found = passes(network, x, y, objective, attack)
+                tally.passes(found, y, loss(objective, found, y, data.task.classes))
+            continue
+        with torch.no_grad():
+            z = network(x)
+            clean = losses.squared(z, y) if data.task.classes is None else losses.cross_entropy(z, y)
+            tally.add("clean", clean, losses.correct(z, y, data.task.classes))
+        worst = clean
+        if attack is not None:
+            attacked = attack(network, x, y)
+            tally.add("adversarial", attacked.loss, attacked.correct)
+            worst = attacked.loss
+        mixed = (1 - objective.xi) * clean + objective.xi * worst if 0 < objective.xi < 1 else worst
+        tally.add("objective", mixed, torch.zeros_like(mixed))
+    return tally.means("evaluation")
+
+
+def trial(loop: Loop, evaluation: Guarded | None, steps: int) -> float:
     """About how many seconds `train` would take, from a few steps and one evaluation batch after a warm-up.
 
     Raises:
         Failure: A plugin failed.
     """
-    order = torch.Generator().manual_seed(0)
-    tally = Tally(data.task.classes)
-    batch = min(recipe.batch, len(data.splits["train"]))
+    data, recipe = loop.data, loop.recipe
+    samples = len(data.splits["train"])
+    batch = min(recipe.batch, samples)
+    counted = min(steps, math.ceil(samples / batch))
 
-    def steps_of(batches: Iterator[tuple[Tensor, Tensor]]) -> float:
-        network.train()
+    def taken(count: int) -> float:
         _wait(data.where)
         start = time.perf_counter()
-        for x, y in batches:
-            step(network, x, y, spec.objective, adversary, tally).backward()
+        for x, y in islice(data.splits["train"].shuffled(loop.order, batch), count):
+            loop.step(x, y, Tally(data.task.classes))
         _wait(data.where)
         return time.perf_counter() - start
 
-    def evaluation() -> float:
-        network.eval()
+    def evaluated() -> float:
+        loop.network.eval()
         x, y = next(iter(data.splits["evaluation"]))
         start = time.perf_counter()
-        if adversary is not None:
-            adversary.evaluation(network, x, y)
+        if evaluation is not None:
+            evaluation(loop.network, x, y)
         with torch.no_grad():
-            network(x)
+            loop.network(x)
         _wait(data.where)
         return (time.perf_counter() - start) * len(data.splits["evaluation"]) / len(x)
 
     def timed() -> float:
-        steps_of(islice(data.splits["train"].shuffled(order, batch), 1))
-        taken = steps_of(islice(data.splits["train"].shuffled(order, batch), steps))
-        counted = min(steps, math.ceil(len(data.splits["train"]) / batch))
-        return recipe.epochs * (taken / counted * len(data.splits["train"]) / batch + evaluation())
+        loop.running.train()
+        taken(1)
+        return recipe.epochs * (taken(counted) / counted * samples / batch + evaluated())
 
     with guard.generators_restored():
-        return guard.call(spec.architecture.label, timed)
+        return guard.call(loop.culprit, timed)
 
 
 def _wait(where: torch.device) -> None:
@@ -156,92 +225,3 @@ def _wait(where: torch.device) -> None:
         torch.cuda.synchronize(where)
     elif where.type == "mps":
         torch.mps.synchronize()
-
-
-def one_cycle(done: float, warmup: float) -> float:
-    """The learning rate's share of its maximum after a share of all steps: a linear rise, then a cosine to zero.
-
-    >>> one_cycle(0.1, 0.2), one_cycle(0.2, 0.2), round(one_cycle(1.0, 0.2), 12)
-    (0.5, 1.0, 0.0)
-    """
-    if done < warmup:
-        return done / warmup
-    return (1 + math.cos(math.pi * (done - warmup) / (1 - warmup))) / 2
-
-
-class Tally:
-    """Losses and right answers summed on the device; one transfer when their means are read.
-
-    Args:
-        classes: Number of classes; None for regression with squared loss.
-    """
-
-    def __init__(self, classes: int | None) -> None:
-        self._classes = classes
-        self._loss = losses.squared if classes is None else losses.cross_entropy
-        self._totals: dict[str, Tensor] = {}
-
-    def loss(self, kind: str, z: Tensor, y: Tensor) -> Tensor:
-        """The losses of one batch [N], which are added to the sums of their kind."""
-        loss = self._loss(z, y)
-        self.add(kind, loss.detach(), losses.correct(z.detach(), y, self._classes))
-        return loss
-
-    def add(self, kind: str, loss: Tensor, right: Tensor) -> None:
-        """Adds one batch's losses [N] and right answers [N]."""
-        sums = torch.stack([loss.sum(), right.sum().to(loss.dtype), torch.full_like(loss.sum(), len(loss))])
-        self._totals[kind] = self._totals[kind] + sums if kind in self._totals else sums
-
-    def means(self, split: str) -> dict[str, float | None]:
-        """Mean losses and accuracies by name: ``train_clean_loss`` and so on; None for what was not added or is not finite."""
-        named: dict[str, float | None] = {}
-        for kind in ("clean", "adversarial"):
-            loss, right, count = self._totals[kind].tolist() if kind in self._totals else (math.nan, math.nan, 1)
-            named[f"{split}_{kind}_loss"] = loss / count if math.isfinite(loss) else None
-            named[f"{split}_{kind}_accuracy"] = right / count if math.isfinite(right) and self._classes is not None else None
-        return named
-
-
-def step(network: nn.Module, x: Tensor, y: Tensor, objective: Objective, adversary: Adversary | None, tally: Tally) -> Tensor:
-    """The objective on one batch, as a scalar to go backward from."""
-    parts: list[Tensor] = []
-    if objective.xi < 1:
-        parts.append((1 - objective.xi) * tally.loss("clean", network(x), y).mean())
-    if adversary is not None:
-        x_adv = adversary.training.perturb(network, x, y)
-        parts.append(objective.xi * tally.loss("adversarial", network(x_adv), y).mean())
-    return torch.stack(parts).sum()
-
-
-def _descend(network: nn.Module, batch: tuple[Tensor, Tensor], objective: Objective, adversary: Adversary | None, tally: Tally) -> None:
-    """Gradients of the objective on one batch."""
-    step(network, *batch, objective, adversary, tally).backward()
-
-
-def evaluate(network: nn.Module, data: DeviceData, adversary: Adversary | None) -> dict[str, float | None]:
-    """Clean and, where there is an adversary, adversarial loss and accuracy on the evaluation split, in evaluation mode."""
-    network.eval()
-    tally = Tally(data.task.classes)
-    if adversary is not None:
-        adversary.evaluation.reseed()
-    for x, y in data.splits["evaluation"]:
-        with torch.no_grad():
-            tally.loss("clean", network(x), y)
-        if adversary is not None:
-            attacked = adversary.evaluation(network, x, y)
-            tally.add("adversarial", attacked.loss, attacked.correct)
-    return tally.means("evaluation")
-
-
-def _selection_loss(means: dict[str, float | None], objective: Objective, split: str = "evaluation") -> float:
-    """The objective from an epoch's means."""
-    clean, adversarial = means[f"{split}_clean_loss"], means[f"{split}_adversarial_loss"]
-    parts = [(1 - objective.xi, clean), (objective.xi, adversarial)]
-    return sum(weight * (math.nan if loss is None else loss) for weight, loss in parts if weight > 0)
-
-
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer over all parameters."""
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(network.parameters(), recipe.lr, betas=(recipe.momentum, 0.999), weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(network.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.momentum > 0)

@@ -14,9 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torchattacks
-from conftest import ATTACKS, own_norm, quick, trained
-from robustradar_torchattacks.table import ROWS
-from robustradar_torchattacks.wrapper import Member
+from attacked_digits import ATTACKS, own_norm, quick, trained
 from torch import nn
 
 from robustradar import Attack, Attacked, Threat, Victim
@@ -25,6 +23,8 @@ from robustradar.contract.declaration import parameters
 from robustradar.errors import UsageError
 from robustradar.judge import Guarded
 from robustradar.numerics import balls
+from robustradar_torchattacks.table import ROWS
+from robustradar_torchattacks.wrapper import Member
 
 STRENGTHS = {math.inf: (0.05, 0.15, 0.3), 2.0: (0.4, 1.2, 2.5), 1.0: (2.0, 6.0, 15.0)}
 # Controls, and attacks whose own budget is no lp ball: they may break nothing here.
@@ -216,7 +216,9 @@ class _Mean(nn.Module):
 
 def test_attacks_for_square_images_refuse_others() -> None:
     model, x, y = trained()
-    with pytest.raises(ValueError, match=r"^torchattacks/Pixle: got images of 4×8, expected square ones\. Use another attack, such as MIFGSM\.$"):
+    with pytest.raises(
+        ValueError, match=r"^torchattacks/Pixle: got images of 4×8, expected square ones\. Use another attack, such as MIFGSM\.$"
+    ):
         ATTACKS["Pixle"].perturb(victim(model, math.inf, 0.1), x[:, :, :4], y)
 
 

@@ -1,23 +1,24 @@
+"""The declared attacks, and a small trained network for them."""
+
 import dataclasses
 import functools
 import math
 
-import pytest
 import torch
-from robustradar_torchattacks import robustradar_attacks
 from sklearn.datasets import load_digits
 from torch import nn
 
 from robustradar import Attack
+from robustradar_torchattacks import robustradar_attacks
 
 ATTACKS = {attack.name: attack for attack in robustradar_attacks()}
 # Settings that keep the slow ones quick; everything else runs as declared.
 QUICK = {
     "AutoAttack": {"version": "rand"},
     "CW": {"steps": 30},
-    "DeepFool": {"steps": 5},
-    "EADEN": {"max_iterations": 20, "binary_search_steps": 3},
-    "EADL1": {"max_iterations": 20, "binary_search_steps": 3},
+    "DeepFool": {"steps": 10},
+    "EADEN": {"max_iterations": 30, "binary_search_steps": 6},
+    "EADL1": {"max_iterations": 30, "binary_search_steps": 6},
     "JSMA": {"gamma": 0.2},
     "LGV": {"epochs": 3},
     "OnePixel": {"steps": 3},
@@ -45,7 +46,14 @@ def trained() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.Sequential(
-            nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(128, 32), nn.ReLU(), nn.Linear(32, 10)
+            nn.Conv2d(1, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(128, 32),
+            nn.ReLU(),
+            nn.Linear(32, 10),
         )
         optimizer = torch.optim.Adam(model.parameters(), 5e-3)
         for _ in range(3):
@@ -57,8 +65,3 @@ def trained() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     model.eval()
     right = (model(x[1400:]).argmax(1) == y[1400:]).nonzero().flatten()[:8] + 1400
     return model, x[right], y[right]
-
-
-@pytest.fixture
-def digits() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
-    return trained()

@@ -1,0 +1,162 @@
+"""One fit in progress: network, optimizer, schedule, average and streams of chance, and how a batch moves them."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from robustradar import guard
+from robustradar.contract.recipe import Recipe
+from robustradar.errors import OutOfMemory
+from robustradar.judge import Guarded
+from robustradar.training import augment, schedule
+from robustradar.training.device import DeviceData
+from robustradar.training.objective import Passes, loss, passes
+from robustradar.training.tally import Tally
+from robustradar.values import FitSpec
+
+# Streams of chance that one seed feeds: the adversary, the order of the data and their augmentation do not disturb each other.
+ORDER, TRAIN_ATTACK, EVALUATION_ATTACK, AUGMENT = 1, 2, 3, 5
+_PAD = 8  # a crop shifts by up to an eighth of the side: 4 pixels of 32, as is usual on CIFAR
+
+
+def stream(seed: int, which: int) -> int:
+    """The seed of one stream of chance of a fit or measurement.
+
+    >>> stream(0, ORDER) != stream(0, TRAIN_ATTACK) != stream(1, ORDER)
+    True
+    """
+    return seed * 1000 + which
+
+
+class Loop:
+    """A fit in progress.
+
+    Args:
+        spec: What is trained.
+        network: Freshly built, or started from another fit, on the data's device. Trained in place.
+        recipe: The numbers.
+        data: Where to train.
+        attack: The inner attack, for objectives that need one.
+    """
+
+    def __init__(self, spec: FitSpec, network: nn.Module, recipe: Recipe, data: DeviceData, attack: Guarded | None) -> None:
+        self.spec, self.network, self.recipe, self.data, self.attack = spec, network, recipe, data, attack
+        self.culprit = spec.architecture.label
+        batches = len(data.splits["train"])
+        self.steps = recipe.epochs * math.ceil(batches / recipe.batch)
+        self.micro = recipe.batch
+        self.order = torch.Generator().manual_seed(stream(spec.seed, ORDER))
+        self.augmenting = torch.Generator().manual_seed(stream(spec.seed, AUGMENT))
+        if recipe.channels_last and len(data.task.shape) == 3:
+            network.to(memory_format=torch.channels_last)
+        self.running: nn.Module = torch.compile(network, mode=recipe.compile) if recipe.compile != "no" else network  # type: ignore[assignment]
+        self.optimizer = guard.call(self.culprit, lambda: optimizer(network, recipe))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda n: schedule.share(recipe, (n + 0.5) / self.steps))
+        average = get_ema_multi_avg_fn(recipe.average)
+        self.averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True) if recipe.average else None
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that is evaluated and kept: the average where there is one."""
+        return self.network if self.averaged is None else self.averaged.module
+
+    def epoch(self) -> Tally:
+        """One pass over the training split.
+
+        Raises:
+            Failure: A plugin failed, or memory ran out even for single samples.
+        """
+        self.running.train()
+        tally = Tally(self.data.task.classes)
+        for x, y in self.data.splits["train"].shuffled(self.order, self.recipe.batch):
+            self.step(self._prepared(x), y, tally)
+        return tally
+
+    def _prepared(self, x: Tensor) -> Tensor:
+        """Augmented, and in the memory format that was asked for."""
+        if self.recipe.augment == "crop-flip":
+            x = augment.crop_flip(x, self.augmenting, max(1, x.shape[-1] // _PAD))
+        return x.contiguous(memory_format=torch.channels_last) if self.recipe.channels_last and x.ndim == 4 else x
+
+    def step(self, x: Tensor, y: Tensor, tally: Tally) -> None:
+        """One step of the optimizer; where memory runs out, the batch goes through in halves, and so do all that follow."""
+        while True:
+            part = Tally(self.data.task.classes)
+            try:
+                guard.call(self.culprit, partial(self._descend, x, y, part))
+                break
+            except OutOfMemory:
+                if self.micro == 1:
+                    raise
+            self.micro = (min(self.micro, len(y)) + 1) // 2
+            self.optimizer.zero_grad(set_to_none=True)
+            if x.device.type == "cuda":
+                torch.cuda.empty_cache()
+        tally.merge(part)
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.schedule.step()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.network)
+
+    def _descend(self, x: Tensor, y: Tensor, tally: Tally) -> None:
+        """Gradients of the objective on one batch."""
+        for x_part, y_part in zip(x.split(self.micro), y.split(self.micro), strict=True):
+            with self.precision():
+                found = passes(self.running, x_part, y_part, self.spec.objective, self.attack)
+            mean = loss(self.spec.objective, found, y_part, self.data.task.classes, self.recipe.label_smoothing)
+            (mean.sum() / len(y)).backward()
+            tally.passes(Passes(*(None if z is None else z.detach() for z in (found.clean, found.adversarial))), y_part, mean.detach())
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Autocast to bfloat16 where the recipe says so; losses, projections and statistics stay in float32."""
+        if self.recipe.precision == "bf16":
+            return torch.autocast(self.data.where.type, torch.bfloat16)
+        return nullcontext()
+
+    def state(self) -> dict[str, Any]:
+        """All that is needed to go on from here to the same end, to the bit on the CPU."""
+        averaged = None if self.averaged is None else self.averaged.state_dict()
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "averaged": averaged,
+            "micro": self.micro,
+            "chance": [g.get_state() for g in (self.order, self.augmenting)],
+            "attack": None if self.attack is None else self.attack.chance(),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(self.data.where) if self.data.where.type == "cuda" else None,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes back to a `state`."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        self.micro = state["micro"]
+        for generator, kept in zip((self.order, self.augmenting), state["chance"], strict=True):
+            generator.set_state(kept)
+        if self.attack is not None:
+            self.attack.resume(state["attack"], self.data.where)
+        torch.set_rng_state(state["torch"])
+        if state["cuda"] is not None:
+            torch.cuda.set_rng_state(state["cuda"], self.data.where)
+
+
+def optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer over all parameters."""
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(network.parameters(), recipe.lr, betas=(recipe.momentum, 0.999), weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(network.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.momentum > 0)

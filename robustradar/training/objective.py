@@ -1,0 +1,101 @@
+"""The objectives of training, per sample: mixtures of clean and adversarial cross-entropy, TRADES, MART."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from robustradar.judge import Guarded
+from robustradar.training import loss as losses
+from robustradar.values import Objective
+
+
+@dataclass(frozen=True, eq=False)
+class Passes:
+    """A batch's outputs [N, K], as far as the objective needs them."""
+
+    clean: Tensor | None
+    adversarial: Tensor | None
+
+
+def passes(network: nn.Module, x: Tensor, y: Tensor, objective: Objective, attack: Guarded | None) -> Passes:
+    """Runs the inner attack and the network on one batch, in the mode that the network is in.
+
+    TRADES looks for the input whose answer is farthest from the clean one's, in evaluation mode (Zhang et al. 2019); the others for the
+    largest loss.
+    """
+    clean = network(x) if objective.form != "mixture" or objective.xi < 1 else None
+    if attack is None:
+        return Passes(clean, None)
+    x_adv = attack.perturb(network, x, y, _reference(network, x) if objective.form == "trades" else None)
+    return Passes(clean, network(x_adv))
+
+
+def loss(objective: Objective, found: Passes, y: Tensor, classes: int | None, smoothing: float = 0.0) -> Tensor:
+    """The objective's loss of each sample [N].
+
+    mixture: (1 − ξ)·l(x) + ξ·l(x′)                                                     [T, section 2]
+    trades:  CE(x) + β·KL(p(x) ‖ p(x′))                                                 Zhang et al. 2019, equation 5
+    mart:    BCE(x′) + β·KL(p(x) ‖ p(x′))·(1 − p_y(x)),                                 Wang et al. 2020, equation 9
+             BCE(x′) = −log p_y(x′) − log(1 − max_{k≠y} p_k(x′))
+
+    Args:
+        objective: Which.
+        found: Outputs [N, K].
+        y: Targets [N], or [N, T] for regression.
+        classes: Number of classes; None for regression with squared loss.
+        smoothing: Label smoothing of the cross-entropies of a mixture or of TRADES' first term, in [0, 1).
+
+    Raises:
+        TypeError: A pass that the objective needs is missing.
+    """
+    z, z_adv = found.clean, found.adversarial
+    if objective.form == "mixture":
+        parts = [(1 - objective.xi, z), (objective.xi, z_adv)]
+        return torch.stack([w * _fit(part, y, classes, smoothing) for w, part in parts if w > 0 and part is not None]).sum(0)
+    if z is None or z_adv is None:
+        raise TypeError(f"{objective} needs both passes")
+    if objective.form == "trades":
+        return _fit(z, y, classes, smoothing) + objective.beta * divergence(z, z_adv)
+    log_p = functional.log_softmax(z_adv.float(), 1)
+    rival = log_p.scatter(1, y[:, None], -torch.inf).amax(1)
+    boosted = -log_p.gather(1, y[:, None])[:, 0] - torch.log1p(-rival.exp().clamp(max=1 - 1e-6))
+    truth = functional.softmax(z.float(), 1).gather(1, y[:, None])[:, 0]
+    return boosted + objective.beta * divergence(z, z_adv) * (1 - truth)
+
+
+def divergence(z: Tensor, z_adv: Tensor) -> Tensor:
+    """KL(p(x) ‖ p(x′)) in nats from logits [N, K], per sample [N].
+
+    >>> divergence(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 0.0]])).item()
+    0.0
+    """
+    log_p, log_q = functional.log_softmax(z.float(), 1), functional.log_softmax(z_adv.float(), 1)
+    return functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
+
+
+def _fit(z: Tensor, y: Tensor, classes: int | None, smoothing: float) -> Tensor:
+    """Cross-entropy with label smoothing, or the squared error."""
+    if classes is None:
+        return losses.squared(z, y)
+    if smoothing:
+        return functional.cross_entropy(z.float(), y, reduction="none", label_smoothing=smoothing)
+    return losses.cross_entropy(z, y)
+
+
+def _reference(network: nn.Module, x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """The divergence from the clean answer in evaluation mode, in the form of a loss of (outputs, targets)."""
+    training = network.training
+    network.eval()
+    with torch.no_grad():
+        z = network(x)
+    network.train(training)
+
+    def from_clean(z_adv: Tensor, _: Tensor) -> Tensor:
+        return divergence(z, z_adv)
+
+    return from_clean
