@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import re
 import typing
 from collections.abc import Iterable, Mapping
@@ -60,6 +61,21 @@ class Catalog:
         values = tuple((f.name, getattr(bound, f.name)) for f in parameters(bound))
         changed = [f"{n}={shown(v)}" for n, v in values if v != getattr(declaration, n)]
         return Ref(identifier, values, plugin.source, ":".join(filter(None, [identifier, ",".join(changed)])))
+
+    def expanded(self, kind: str, texts: Iterable[str], where: str) -> list[str]:
+        """References with every pattern such as ``papers/vgg*`` replaced by the ids that it fits.
+
+        Raises:
+            UsageError: A pattern fits nothing.
+        """
+        found: list[str] = []
+        for text in texts:
+            pattern, colon, rest = text.partition(":")
+            fitting = fnmatch.filter(self.declared(kind), pattern) if set(pattern) & set("*?[") else [pattern]
+            if not fitting:
+                raise UsageError(unknown(where, pattern, self.declared(kind)))
+            found += [f"{identifier}{colon}{rest}" for identifier in fitting]
+        return found
 
     def bound(self, kind: str, ref: Ref, expected: type[D]) -> D:
         """The declaration that a reference names, with the reference's parameters."""

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from numbers import Real
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from robustradar import guard
@@ -22,14 +27,29 @@ from robustradar.plan import Plan
 from robustradar.progress import Progress
 from robustradar.store import Store
 from robustradar.training import loss as losses
-from robustradar.training import network
+from robustradar.training import network, weights
 from robustradar.training.device import DeviceData
 from robustradar.training.loop import EVALUATION_ATTACK, TRAIN_ATTACK, Loop, stream
 from robustradar.training.train import train, trial
-from robustradar.values import AttackUse, Failed, FitRecord, FitSpec, FitUse, Measured, Measurement, Outcome, Ref, Skipped, canonical
+from robustradar.values import (
+    AttackUse,
+    Cost,
+    Failed,
+    FitRecord,
+    FitSpec,
+    FitUse,
+    Measured,
+    Measurement,
+    Outcome,
+    Ref,
+    Skipped,
+    Weights,
+    canonical,
+)
 
 METRIC_ATTACK = 4
 SELECTED_ON_EVALUATION = "selected-on-evaluation"
+GIVEN_WEIGHTS = "given-weights"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +69,14 @@ class Execution:
         data: Where to compute, and on what.
         store: What is finished.
         progress: Who is told.
+        trained: Keys of the fits that were trained here, so not taken from the store.
     """
 
     catalog: Catalog
     data: DeviceData
     store: Store
     progress: Progress
+    trained: set[str] = field(default_factory=set)
 
     def run(self, plan: Plan) -> Executed:
         """All measurements of a plan, candidate by candidate. A failure becomes an outcome and the run goes on.
@@ -73,7 +95,7 @@ class Execution:
             outcomes[measurement.key] = found
             for _, spec in measurement.fits:
                 if isinstance(record := store.fit(spec.key), FitRecord):
-                    used[spec.key] = FitUse(record, spec.key not in new, str(store.weights(spec.key)))
+                    used[spec.key] = FitUse(record, spec.key not in self.trained, str(store.weights(spec.key)))
         return Executed(outcomes, tuple(used.values()))
 
     def outcomes(self, measurement: Measurement) -> dict[str, Outcome]:
@@ -107,6 +129,7 @@ class Execution:
                 return
             try:
                 self._train(spec)
+                self.trained.add(spec.key)
             except Failure as failure:
                 if failure.lasting:
                     self.store.save_failure(spec.key, spec.json(), failure)
@@ -133,13 +156,13 @@ class Execution:
             network=lambda: self._network(measurement.candidate, seed).eval(),
             seed=seed,
         )
-        with guard.generators_restored():
+        with guard.generators_restored(), torch.enable_grad():  # restores the gradient mode too, should a metric switch it
             found = guard.call(culprit, lambda: metric.measure(bench))
         for attack in attacks.values():
             attack.verify()
         outcomes = _checked(found, metric, culprit)
         flags = [flag for fit in bench.fits.values() for flag in fit.record.flags]
-        if bench.fits and "final" not in task.sizes:
+        if any(fit.record.epochs for fit in bench.fits.values()) and "final" not in task.sizes:
             flags.append(SELECTED_ON_EVALUATION)
         return {name: _flagged(outcome, flags) for name, outcome in outcomes.items()}
 
@@ -153,6 +176,9 @@ class Execution:
 
     def _train(self, spec: FitSpec) -> None:
         """Trains a fit, from where it stood if it was interrupted, and keeps it."""
+        if spec.weights is not None:
+            self._adopt(spec, spec.weights)
+            return
         if spec.start is not None:
             self.fit(spec.start)
         loop, checkpoint = self._loop(spec), self.store.checkpoint(spec.key)
@@ -160,6 +186,12 @@ class Execution:
         trained = train(loop, self._attack(spec, EVALUATION_ATTACK), told, checkpoint)
         self.store.save_fit(trained.record, trained.state)
         checkpoint.remove()
+
+    def _adopt(self, spec: FitSpec, given: Weights) -> None:
+        """Keeps weights that were trained elsewhere as a fit, once it is clear that they belong to the network."""
+        model = self._network(spec.architecture, spec.seed)
+        state = weights.matching(model, weights.read(Path(given.path)), f"--weights {given.path}")
+        self.store.save_fit(FitRecord(spec.key, spec.json(), (), 0, Cost(0, 0, 0.0), (GIVEN_WEIGHTS,)), state)
 
     def _loop(self, spec: FitSpec) -> Loop:
         """A fit at its start."""
@@ -217,18 +249,28 @@ def _checked(found: object, metric: Metric, culprit: str) -> dict[str, Outcome]:
 def _checked_outcome(outcome: object, name: str, culprit: str) -> Outcome:
     """One column's outcome."""
     if isinstance(outcome, Skipped | Failed):
-        return outcome
+        return replace(outcome, reason=str(outcome.reason))
     if not isinstance(outcome, Measured):
         raise Failure(culprit, f"measure() returned {type(outcome).__name__} for {name!r}, expected Measured, Skipped or Failed.")
     numbers = [outcome.value, *(end for end in (outcome.low, outcome.high) if end is not None)]
     if not all(isinstance(value, Real) and math.isfinite(value) for value in numbers):
         raise Failure(culprit, f"measured {numbers} for {name!r}, expected finite numbers. Return Skipped(reason) instead.")
     try:
-        canonical(dict(outcome.details))
+        canonical([list(outcome.flags), dict(outcome.details)])
     except (TypeError, ValueError) as error:
-        raise Failure(culprit, f"the details of {name!r} are no JSON: {error}.") from None
+        raise Failure(culprit, f"the flags or details of {name!r} are no JSON: {error}.") from None
     low, high = (None if end is None else float(end) for end in (outcome.low, outcome.high))
-    return replace(outcome, value=float(outcome.value), low=low, high=high)
+    samples = None if outcome.samples is None else _checked_samples(outcome.samples, name, culprit)
+    return replace(outcome, value=float(outcome.value), low=low, high=high, flags=tuple(map(str, outcome.flags)), samples=samples)
+
+
+def _checked_samples(samples: Any, name: str, culprit: str) -> NDArray[np.generic]:
+    """One column's per-sample values [n]."""
+    values: NDArray[np.generic] = guard.call(culprit, lambda: np.asarray(samples))
+    if values.ndim != 1 or values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+        got = f"{values.dtype} {list(values.shape)}"
+        raise Failure(culprit, f"the samples of {name!r} are {got}, expected finite numbers, one a sample.")
+    return values
 
 
 def _flagged(outcome: Outcome, flags: list[str]) -> Outcome:

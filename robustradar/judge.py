@@ -73,7 +73,7 @@ class Guarded:
         if self.threat.eps == 0:
             return x
         raw = self._raw(model, x, y, loss or self.loss, batch_statistics=self.batch_statistics)
-        return self._confined(x, raw)
+        return self._confined(x, raw, self.threat.eps * self.attack.reach)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Attacked:
         """The attack's outcome on a batch, judged by the host.
@@ -93,8 +93,8 @@ class Guarded:
             beyond = distance > 1 + 1e-6
             raw = torch.where(_column(beyond, x), x, raw)
             distance = torch.where(beyond, 0.0, distance)
-        self._worst.append(distance.amax())
-        x_adv = self._confined(x, raw)
+        self._worst.append(distance.amax() / self.attack.reach)
+        x_adv = self._confined(x, raw, self.threat.eps)
         with torch.no_grad():
             z = model(x_adv)
             adversarial = self.loss(z, y)
@@ -133,10 +133,10 @@ class Guarded:
             raise Failure(self.culprit, f"perturb() returned {got}, expected a tensor of shape {list(x.shape)}.")
         return raw.detach().to(x.device)
 
-    def _confined(self, x: Tensor, raw: Tensor) -> Tensor:
+    def _confined(self, x: Tensor, raw: Tensor, eps: float) -> Tensor:
         """Inside ball and box, in float32."""
         delta = raw.float() - x.float()
-        return (x.float() + balls.confine(x.float(), delta, self.threat.p, self.threat.eps, self.threat.bounds)).to(x.dtype)
+        return (x.float() + balls.confine(x.float(), delta, self.threat.p, eps, self.threat.bounds)).to(x.dtype)
 
 
 def _column(mask: Tensor, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from robustradar import guard
 from robustradar.catalog import Catalog
 from robustradar.contract.attack import Attack, obstacle
-from robustradar.contract.metric import AttackNeed, FitNeed, Metric
+from robustradar.contract.metric import AttackNeed, FitNeed, Metric, Needs
 from robustradar.contract.recipe import Recipe
 from robustradar.errors import Failure, PluginError, UsageError
 from robustradar.values import AttackUse, FitSpec, Measurement, Ref, Study, Threat
@@ -62,7 +62,9 @@ def _measurements(study: Study, catalog: Catalog, engine: str, candidate: Ref, m
         needs = guard.call(culprit, lambda: declaration.needs(study.task, study.threat))
     except Failure as failure:
         raise PluginError(f"{culprit}: needs() failed: {failure.reason}") from None
-    uses = tuple((label, _attack_use(study, catalog, metric, need)) for label, need in sorted(needs.attacks.items()))
+    if not isinstance(needs, Needs):
+        raise PluginError(f"{culprit}: needs() returned {type(needs).__name__}, expected robustradar.Needs.")
+    uses = tuple((label, _attack_use(study, catalog, metric, need, measuring=True)) for label, need in sorted(needs.attacks.items()))
     seeds = study.seeds if needs.fits or needs.attacks else (None,)
     return [
         Measurement(
@@ -87,9 +89,11 @@ def _with_starts(spec: FitSpec) -> list[FitSpec]:
 def _fit(study: Study, catalog: Catalog, engine: str, wanted: tuple[Ref, Ref, FitNeed, int]) -> FitSpec:
     """A needed fit, with the study's threat and attack where the metric names none."""
     candidate, metric, need, seed = wanted
+    if (given := study.weights.get(candidate.label)) is not None:
+        return FitSpec(candidate, study.task, study.recipe, need.objective, None, None, 0, engine, weights=given)
     use = None
     if need.objective.adversarial:
-        use = _attack_use(study, catalog, metric, AttackNeed(need.attack, need.threat))
+        use = _attack_use(study, catalog, metric, AttackNeed(need.attack, need.threat), measuring=False)
     return FitSpec(
         architecture=candidate,
         task=study.task,
@@ -103,12 +107,14 @@ def _fit(study: Study, catalog: Catalog, engine: str, wanted: tuple[Ref, Ref, Fi
     )
 
 
-def _attack_use(study: Study, catalog: Catalog, metric: Ref, need: AttackNeed) -> AttackUse:
+def _attack_use(study: Study, catalog: Catalog, metric: Ref, need: AttackNeed, *, measuring: bool) -> AttackUse:
     """A needed attack, checked against task, threat and what is read off it."""
     ref = study.attack if need.attack is None else catalog.resolve("attack", need.attack, f"metric {metric.label}: attack")
     threat: Threat = need.threat or study.threat
     attack = catalog.bound("attack", ref, Attack)
     reason = obstacle(attack, threat.p, study.task.shape, study.task.classes)
+    if reason is None and measuring and attack.reach > 1:
+        reason = f"got an attack that reaches {attack.reach:g}·ε, which is for training, expected one that keeps to the ball"
     if reason is None and need.loss and attack.kind != "max_loss":
         reason = f"got a {attack.kind} attack, expected max_loss, since losses are read or trained on"
     if reason is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from robustradar.plan import Plan
 from robustradar.progress import Progress, Silent
 from robustradar.provenance import engine, provenance
 from robustradar.registry import Request
-from robustradar.values import Ranking, Ref, Result, Study, Task, Threat, norm_order, number, number_text
+from robustradar.values import Ranking, Ref, Result, Study, Task, Threat, Weights, norm_order, number, number_text
 
 UNNAMED = "rank"
 
@@ -48,7 +49,14 @@ class Prepared:
         return [(self.catalog.culprit("reporter", ref), self.catalog.bound("reporter", ref, Reporter)) for ref in refs]
 
 
-def prepare(name: str | None, flags: Request, *, registry_file: Path | None = None, plugins: Iterable[str] = ()) -> Prepared:
+def prepare(
+    name: str | None,
+    flags: Request,
+    *,
+    registry_file: Path | None = None,
+    plugins: Iterable[str] = (),
+    weights: Iterable[str] = (),
+) -> Prepared:
     """Resolves a request; everything that can be wrong in it is found here, before anything is trained.
 
     Args:
@@ -56,6 +64,7 @@ def prepare(name: str | None, flags: Request, *, registry_file: Path | None = No
         flags: What overrides it.
         registry_file: A user's own registry.
         plugins: Files or modules to load beside the installed plugins.
+        weights: ``candidate=file``: candidates that are not trained but taken with these weights.
 
     Raises:
         UsageError: A name, parameter, number or file is wrong.
@@ -64,10 +73,12 @@ def prepare(name: str | None, flags: Request, *, registry_file: Path | None = No
     known = registry.load(registry_file)
     catalog = Catalog(host.load(tuple(plugins)), known.aliases)
     request = known.study(name, flags)
-    if not request.architectures:
+    given = _weights(catalog, weights)
+    if not request.architectures and not given:
         raise UsageError("--arch: got no candidate, expected at least one. Give --arch plugin/name, or the name of a STUDY.")
     place = partial(known.place, name, flags)
-    candidates = _refs(catalog, "architecture", request.architectures, place("architectures", "--arch"))
+    typed = catalog.expanded("architecture", request.architectures or (), place("architectures", "--arch"))
+    candidates = tuple(dict.fromkeys([*_refs(catalog, "architecture", typed, place("architectures", "--arch")), *given]))
     attack = catalog.resolve("attack", request.attack or "", place("attack", "--attack"))
     metrics = _refs(catalog, "metric", request.metrics or (), place("metrics", "--metric"))
     recipe = catalog.resolve("recipe", request.recipe or "", place("recipe", "--recipe"))
@@ -87,7 +98,19 @@ def prepare(name: str | None, flags: Request, *, registry_file: Path | None = No
     _check_strength(threat, task, place("eps", "--eps"))
     if reason := obstacle(catalog.bound("attack", attack, Attack), p, task.shape, task.classes):
         raise UsageError(f"--attack {attack.label}: {reason}. Choose another attack (robustradar plugins list attack).")
-    study = Study(name or UNNAMED, candidates, task, threat, attack, recipe, metrics, ranker, reporters, tuple(range(seeds)))
+    study = Study(
+        name or UNNAMED,
+        candidates,
+        task,
+        threat,
+        attack,
+        recipe,
+        metrics,
+        ranker,
+        reporters,
+        tuple(range(seeds)),
+        {ref.label: found for ref, found in given.items()},
+    )
     return Prepared(study, catalog, data, planning.make(study, catalog, engine()))
 
 
@@ -138,6 +161,25 @@ def rank(prepared: Prepared, *, store: Path, device: str = "auto", progress: Pro
 def _refs(catalog: Catalog, kind: str, texts: Iterable[str], where: str) -> tuple[Ref, ...]:
     """References without repetitions, in the order given."""
     return tuple(dict.fromkeys(catalog.resolve(kind, text, where) for text in texts))
+
+
+def _weights(catalog: Catalog, typed: Iterable[str]) -> dict[Ref, Weights]:
+    """Candidates that come with weights.
+
+    Raises:
+        UsageError: It is not of the form candidate=file, or the file is not there.
+    """
+    found: dict[Ref, Weights] = {}
+    for text in typed:
+        candidate, equals, path = text.rpartition("=")
+        if not equals or not candidate:
+            raise UsageError(f"--weights: got {text!r}, expected candidate=file, for example papers/mlp=mlp.safetensors.")
+        if not Path(path).is_file():
+            raise UsageError(f"--weights: got {text!r}, whose file {path!r} is not there. Check the path.")
+        with Path(path).open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        found[catalog.resolve("architecture", candidate, "--weights")] = Weights(digest, path)
+    return found
 
 
 def _loaded(catalog: Catalog, ref: Ref) -> Data:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from robustradar.errors import Failure, StoreError
 from robustradar.values import Cost, Failed, FitRecord, Measured, Outcome, Skipped, canonical
@@ -120,13 +121,19 @@ class Store:
         self._publish("fits", key, lambda folder: _write_json(folder / "fit.json", content))
 
     def outcome(self, key: str) -> dict[str, Outcome] | None:
-        """A measurement's outcomes by column, or None."""
+        """A measurement's outcomes by column; None, and the entry put away, where the samples are not what was written."""
+        from safetensors.numpy import load_file
+
         entry = self._entry("outcomes", key)
         content = self._read(entry, "outcome.json")
         if content is None:
             return None
-        samples = self._samples(entry)
-        return {column: _outcome(row, samples.get(column)) for column, row in content.items()}
+        file = entry / "samples.safetensors"
+        if content.get("samples_sha256") != _sha256(file):
+            self._discard(entry)
+            return None
+        samples = load_file(file) if file.exists() else {}
+        return {column: _outcome(row, samples.get(column)) for column, row in content["columns"].items()}
 
     def save_outcome(self, key: str, outcomes: Mapping[str, Outcome]) -> None:
         """Keeps a finished measurement, with the per-sample values beside it."""
@@ -138,7 +145,8 @@ class Store:
         def write(folder: Path) -> None:
             if samples:
                 save_file(samples, folder / "samples.safetensors")
-            _write_json(folder / "outcome.json", {name: _row(outcome) for name, outcome in outcomes.items()})
+            columns = {name: _row(outcome) for name, outcome in outcomes.items()}
+            _write_json(folder / "outcome.json", {"columns": columns, "samples_sha256": _sha256(folder / "samples.safetensors")})
 
         self._publish("outcomes", key, write)
 
@@ -148,9 +156,20 @@ class Store:
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        """Only one process works on a key at a time; the others wait and then find it done."""
-        with FileLock(self.root / "locks" / f"{key}.lock"):
+        """Only one process works on a key at a time; the others wait and then find it done.
+
+        Raises:
+            StoreError: The lock cannot be written.
+        """
+        held = FileLock(self.root / "locks" / f"{key}.lock")
+        try:
+            held.acquire()
+        except OSError as error:
+            raise self._unwritten(error) from None
+        try:
             yield
+        finally:
+            held.release()
 
     def _entry(self, kind: str, key: str) -> Path:
         return self.root / kind / key[:2] / key
@@ -158,19 +177,15 @@ class Store:
     def _read(self, entry: Path, name: str) -> dict[str, Any] | None:
         """An entry's JSON; a damaged entry is put away and counts as absent."""
         try:
-            content: dict[str, Any] = json.loads((entry / name).read_text(encoding="utf-8"))
+            content = json.loads((entry / name).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError):
+            content = None
+        if not isinstance(content, dict):
             self._discard(entry)
             return None
         return content
-
-    def _samples(self, entry: Path) -> dict[str, NDArray[np.generic]]:
-        from safetensors.numpy import load_file
-
-        file = entry / "samples.safetensors"
-        return dict(load_file(file)) if file.exists() else {}
 
     def _publish(self, kind: str, key: str, write: Callable[[Path], None]) -> None:
         """Writes an entry in a scrap folder, makes it durable, and renames it into place."""
@@ -189,12 +204,15 @@ class Store:
                     raise
                 shutil.rmtree(scrap)  # another process was first; what it wrote is the same
             _sync(entry.parent)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:  # a full disk is the latter where safetensors writes
             shutil.rmtree(scrap, ignore_errors=True)
-            raise StoreError(
-                f"store {self.root}: writing failed ({_reason(error)}). What was finished is kept: "
-                "make room or mend the permissions, and run the same command again."
-            ) from None
+            raise self._unwritten(error) from None
+
+    def _unwritten(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"store {self.root}: writing failed ({_reason(error)}). What was finished is kept: "
+            "make room or mend the permissions, and run the same command again."
+        )
 
     def _discard(self, entry: Path) -> None:
         """Puts a damaged entry out of the way, for a look at it later."""
@@ -302,5 +320,5 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

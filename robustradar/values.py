@@ -201,6 +201,7 @@ class FitSpec:
 
     Attributes:
         start: The fit whose weights it starts from; None: a fresh initialisation.
+        weights: Given weights, which are then taken as they are instead of training; objective, attack and recipe do not matter.
     """
 
     architecture: Ref
@@ -212,6 +213,7 @@ class FitSpec:
     seed: int
     engine: str
     start: FitSpec | None = None
+    weights: Weights | None = None
 
     def json(self) -> JSON:
         """Everything that decides the weights."""
@@ -225,6 +227,7 @@ class FitSpec:
             "seed": self.seed,
             "engine": self.engine,
             "start": self.start.key if self.start else None,
+            "weights": self.weights.digest if self.weights else None,
         }
 
     @property
@@ -233,8 +236,23 @@ class FitSpec:
         return digest(self.json())
 
     def __str__(self) -> str:
+        if self.weights is not None:
+            return f"{self.architecture.label} [given weights {self.weights.path}]"
         how = f"{self.objective} {self.threat} {self.attack.label}" if self.threat and self.attack else str(self.objective)
         return f"{self.architecture.label} [{how}, seed {self.seed}]"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network that was trained elsewhere.
+
+    Attributes:
+        digest: SHA-256 of the file's content; part of every key.
+        path: Where the file lies.
+    """
+
+    digest: str
+    path: str = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -293,6 +311,7 @@ class Study:
     ranker: Ref
     reporters: tuple[Ref, ...]
     seeds: tuple[int, ...]
+    weights: Mapping[str, Weights] = field(default_factory=dict, hash=False)
 
     def json(self) -> JSON:
         """As a result holds it: labels that can be typed again."""
@@ -313,6 +332,7 @@ class Study:
             "metrics": [metric.label for metric in self.metrics],
             "ranker": self.ranker.label,
             "seeds": list(self.seeds),
+            "weights": {candidate: given.digest for candidate, given in self.weights.items()},
         }
 
 

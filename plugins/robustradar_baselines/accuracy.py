@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ from robustradar import (
     Measured,
     Metric,
     Needs,
+    Objective,
     Outcome,
     Skipped,
     Task,
@@ -65,7 +66,7 @@ class FgsmAccuracy(Metric):
 
     name: str = fixed("fgsm-accuracy")
     columns: tuple[Column, ...] = fixed(_columns("fgsm"))
-    eps: Annotated[float | None, Field(gt=0, description="strength of the step; none: an eighth of the study's, 1/255 for 8/255")] = None
+    eps: Annotated[float | None, Field(gt=0, description="strength; none: an eighth of the study's, 1/255 for 8/255")] = None
     attack: Annotated[str, Field(description="the one-step attack")] = "native/fgm"
 
     def needs(self, task: Task, threat: Threat) -> Needs:
@@ -80,7 +81,7 @@ class FgsmAccuracy(Metric):
 
 @dataclass(frozen=True)
 class RobustAccuracy(Metric):
-    """Accuracy and loss of the cleanly trained network under the study's attack at full strength. Flagged: weak networks can look robust."""
+    """Accuracy and loss of the cleanly trained network under the study's attack. Flagged: weak networks can look robust."""
 
     name: str = fixed("robust-accuracy")
     columns: tuple[Column, ...] = fixed(_columns("robust"))
@@ -100,10 +101,16 @@ class RobustAccuracyTrained(Metric):
 
     name: str = fixed("robust-accuracy-trained")
     columns: tuple[Column, ...] = fixed(_columns("robust", "_trained"))
+    objective: Annotated[
+        Literal["adversarial", "trades", "mart"], Field(description="what is trained: the adversarial loss, TRADES or MART")
+    ] = "adversarial"
+    beta: Annotated[float, Field(ge=0, description="weight of the divergence in TRADES and MART")] = 6.0
+    inner: Annotated[str | None, Field(description="attack to train with, e.g. native/n-fgsm; none: the study's")] = None
 
     def needs(self, task: Task, threat: Threat) -> Needs:
         """The adversarially trained fit and the study's attack."""
-        return Needs(fits={"model": FitNeed(ADVERSARIAL)}, attacks={"attack": AttackNeed(loss=False)})
+        objective = ADVERSARIAL if self.objective == "adversarial" else Objective(form=self.objective, beta=self.beta)
+        return Needs(fits={"model": FitNeed(objective, attack=self.inner)}, attacks={"attack": AttackNeed(loss=False)})
 
     def measure(self, bench: Bench) -> Mapping[str, Outcome]:
         """Upper bound of the accuracy, lower bound of the loss: an attack only approximates the worst case."""

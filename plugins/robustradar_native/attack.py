@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from robustradar import Attack, Victim
+from robustradar import Attack, Victim, fixed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -184,11 +184,30 @@ class AutoAttack(Attack):
         return autoattack(victim, x, y, self.steps, self.queries)
 
 
+@dataclass(frozen=True)
+class NFGSM(Attack):
+    """One signed step from noise beyond the ball, not clipped to it: for training, where it does not collapse as FGSM does.
+
+    de Jorge et al. 2022: delta = eta + step * eps * sign(gradient at x + eta), eta uniform in +-noise * eps.
+    """
+
+    reach: float = fixed(3.0)
+    noise: Annotated[float, Field(gt=0, le=2, description="width of the noise over eps")] = 2.0
+    step: Annotated[float, Field(gt=0, le=1, description="the step over eps")] = 1.0
+
+    def perturb(self, victim: Victim, x: Tensor, y: Tensor) -> Tensor:
+        """One noisy step."""
+        from robustradar_native.gradient import n_fgsm
+
+        return n_fgsm(victim, x, y, self.noise, self.step)
+
+
 def attacks() -> tuple[Attack, ...]:
     """All attacks of the plugin."""
     return (
         FGSM(name="fgsm", norms=(math.inf,), min_classes=0),
         FGM(name="fgm", min_classes=0),
+        NFGSM(name="n-fgsm", norms=(math.inf,), min_classes=0),
         PGD(name="pgd", min_classes=0),
         Momentum(name="momentum", norms=_L2_LINF, min_classes=0),
         APGDCE(name="apgd-ce", norms=_L2_LINF, min_classes=0),

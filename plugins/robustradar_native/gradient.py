@@ -55,6 +55,23 @@ def fgm(victim: Victim, x: Tensor, y: Tensor) -> Tensor:
     return x + steepest(gradient, victim.p, victim.eps, *box)
 
 
+def n_fgsm(victim: Victim, x: Tensor, y: Tensor, noise: float, step: float) -> Tensor:
+    """One signed step from noise around x, both beyond the ball's reach (de Jorge et al. 2022); inside the box.
+
+    Args:
+        victim: Model, loss and threat.
+        x: Clean inputs [N, *shape].
+        y: Targets [N] or [N, targets].
+        noise: Half the width of the uniform noise, over eps.
+        step: The step's length, over eps.
+    """
+    low, high = victim.bounds or (-torch.inf, torch.inf)
+    eta = torch.rand(x.shape, generator=victim.generator, device=x.device, dtype=x.dtype).mul_(2).sub_(1).mul_(noise * victim.eps)
+    start = (x + eta).clamp_(low, high)
+    _, gradient = slopes(victim, start, y)
+    return start.add_(gradient.sign_(), alpha=step * victim.eps).clamp_(low, high)
+
+
 def pgd(victim: Victim, x: Tensor, y: Tensor, climb: Climb) -> tuple[Tensor, Tensor]:
     """Projected gradient ascent on the loss (Madry et al. 2018), for every p.
 

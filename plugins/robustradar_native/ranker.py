@@ -73,9 +73,7 @@ def _gap(scores: Sequence[Score]) -> str | None:
     return None
 
 
-def _points(
-    cells: dict[tuple[str, str, str], Score], placed: Sequence[str], chosen: Sequence[tuple[str, str]]
-) -> NDArray[np.float64]:
+def _points(cells: dict[tuple[str, str, str], Score], placed: Sequence[str], chosen: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
     """The values [candidates, columns]."""
     import numpy as np
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from robustradar import Architecture, hookimpl
+from robustradar import Architecture, Recipe, hookimpl
+from robustradar_papers import recipe
 from robustradar_papers.declared import (
     Cnn,
     Linear,
@@ -36,3 +37,9 @@ def robustradar_architectures() -> tuple[Architecture, ...]:
         TwoLayer(name="two-layer"),
         NasBench201(name="nasbench201"),
     )
+
+
+@hookimpl
+def robustradar_recipes() -> tuple[Recipe, ...]:
+    """How the papers trained."""
+    return recipe.RECIPES

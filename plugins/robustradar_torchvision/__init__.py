@@ -45,5 +45,5 @@ def robustradar_architectures() -> tuple[Architecture, ...]:
 
 @hookimpl
 def robustradar_datasets() -> tuple[Dataset, ...]:
-    """torchvision's small image classification sets."""
+    """The small image classification sets of torchvision."""
     return dataset.datasets()

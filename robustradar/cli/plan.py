@@ -32,6 +32,7 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter an option)
     attack: option.Attack = None,
     metric: option.Metric = None,
     recipe: option.Recipe = None,
+    weights: option.Weights = None,
     ranker: option.Ranker = None,
     seeds: option.Seeds = None,
     device: option.Where = option.Device.AUTO,
@@ -48,6 +49,6 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter an option)
     from robustradar.registry import Request
 
     flags = Request(tuple(arch) if arch else None, data, norm, eps, attack, recipe, tuple(metric) if metric else None, ranker, None, seeds)
-    prepared = screening.prepare(study, flags, registry_file=registry, plugins=plugin or ())
+    prepared = screening.prepare(study, flags, registry_file=registry, plugins=plugin or (), weights=weights or ())
     told = forecast.forecast(prepared, store=store, device=device.value, timed=not no_timing)
     print(json.dumps(told.json(), indent=1) if as_json else told.text())

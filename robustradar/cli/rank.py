@@ -27,6 +27,7 @@ def rank(  # noqa: PLR0913, PLR0917 (one parameter an option)
     attack: option.Attack = None,
     metric: option.Metric = None,
     recipe: option.Recipe = None,
+    weights: option.Weights = None,
     ranker: option.Ranker = None,
     seeds: option.Seeds = None,
     device: option.Where = option.Device.AUTO,
@@ -48,7 +49,7 @@ def rank(  # noqa: PLR0913, PLR0917 (one parameter an option)
 
     flags = Request(_tuple(arch), data, norm, eps, attack, recipe, _tuple(metric), ranker, None, seeds)
     folder = out or Path("robustradar-results") / (study or screening.UNNAMED)
-    prepared = screening.prepare(study, flags, registry_file=registry, plugins=plugin or ())
+    prepared = screening.prepare(study, flags, registry_file=registry, plugins=plugin or (), weights=weights or ())
     write.writable(folder)
     command = shlex.join(["robustradar", *sys.argv[1:]])
     try:

@@ -51,12 +51,15 @@ class Attack(Declaration, ABC):
             accuracies but never losses; ``min_norm`` looks for the smallest perturbation that is wrong.
         norms: The orders p that it can do: a tuple, or None for every p in [1, ∞].
         images: Whether it needs inputs [N, channels, height, width].
+        reach: The radius that it uses, over ε. More than 1 is for training alone: noise beyond the ball keeps one-step training from
+            collapsing. Where it measures, the host confines it to the ball.
         min_classes: The smallest number of classes that it can do; 0: it can do regression as well.
     """
 
     kind: Kind = fixed("max_loss")
     norms: tuple[float, ...] | None = fixed(None)
     images: bool = fixed(False)
+    reach: float = fixed(1.0)
     min_classes: int = fixed(2)
 
     @abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 MEANING = {
     "selected-on-evaluation": "the epoch was selected on the samples that it was measured on, and no split is held out for a final claim",
+    "given-weights": "the weights were given, not trained here: how they were selected is not known",
     "clean-trained": "measured on a cleanly trained network: weak networks can look robust, so this orders architectures badly",
 }
 

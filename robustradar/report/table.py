@@ -71,7 +71,7 @@ def _ranking(result: Result, form: str) -> str:
     rows = [[row.rank, f"{row.rank_low}–{row.rank_high}", row.candidate, *cells_of(row.candidate)] for row in result.ranking.rows] + [
         ["–", "", name, *cells_of(name)] for name, _ in result.ranking.unranked
     ]
-    head = ["rank", "95 %", "candidate", *(_head(column, result) for _, column in shown)]
+    head = ["rank", "95 %", "candidate", *_heads(shown, result)]
     if form == "github":
         rows = [[_escaped(str(value)) for value in row] for row in rows]
     return tabulate(rows, head, tablefmt=form, disable_numparse=True, colalign=["right", "left", "left", *["right"] * len(shown)])
@@ -88,11 +88,16 @@ def _headlines(scores: Sequence[Score]) -> list[tuple[str, Column]]:
     return list(found.items())
 
 
-def _head(column: Column, result: Result) -> str:
-    """A column's title: direction, unit, and whether it was ranked by."""
-    unit = {"fraction": " %", "1": ""}.get(column.unit, f" ({column.unit})")
-    star = "*" if column.name in result.ranking.columns else ""
-    return f"{_title(column)}{unit} {_ARROWS[column.direction]}".strip() + star
+def _heads(shown: Sequence[tuple[str, Column]], result: Result) -> list[str]:
+    """Titles with unit, direction, and whether it was ranked by; with the metric's parameters where two metrics yield one column."""
+    titles = [_title(column) for _, column in shown]
+    heads = []
+    for metric, column in shown:
+        unit = {"fraction": " %", "1": ""}.get(column.unit, f" ({column.unit})")
+        star = "*" if column.name in result.ranking.columns else ""
+        parameters = metric.partition(":")[2] if titles.count(_title(column)) > 1 else ""
+        heads.append(" ".join(filter(None, [f"{_title(column)}{unit}", parameters, _ARROWS[column.direction]])) + star)
+    return heads
 
 
 def _title(column: Column) -> str:

@@ -173,6 +173,23 @@ def test_other_units_and_unbounded_data(bounds: tuple[float, float] | None) -> N
         torch.testing.assert_close((found + 3) / 4, reference)
 
 
+@pytest.mark.parametrize(("name", "argument", "expected"), [("FGSM", "eps", 0.1), ("APGDT", "n_classes", 10)])
+def test_what_the_library_is_told(name: str, argument: str, expected: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ε in the unit box, of data four times as wide; and ten of twelve classes, so that nine targets are tried."""
+    told: list[float] = []
+    library = getattr(torchattacks, name)
+
+    def spy(model: nn.Module, **arguments: float) -> torchattacks.attack.Attack:
+        told.append(arguments[argument])
+        return library(model, **arguments)
+
+    monkeypatch.setattr(torchattacks, name, spy)
+    _, x, y = trained()
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 12)).eval()
+    ATTACKS[name].perturb(victim(model, math.inf, 0.4, bounds=(-3.0, 1.0)), 4 * x - 3, y)
+    assert told == [pytest.approx(expected)]
+
+
 class _Scale(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return (x + 3) / 4

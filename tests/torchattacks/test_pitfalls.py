@@ -202,6 +202,7 @@ class _Saturated(nn.Module):
 def test_trap_09_gradients_that_vanish_give_no_nan(name: str, digits: Batch) -> None:
     model, x, y = digits
     flat = _Saturated(model).eval()
+    assert quick(name).perturb(victim(flat, own_norm(ATTACKS[name]), 0.1), x, y).isfinite().all()
     outcome = judge(name, own_norm(ATTACKS[name]), 0.1)(flat, x, y)
     assert outcome.x.isfinite().all()
     assert outcome.loss.isfinite().all()
