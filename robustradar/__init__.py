@@ -6,7 +6,7 @@ The names below are what plugins and scripts may use. ``robustradar.numerics`` h
 from robustradar.contract.architecture import Architecture, architecture
 from robustradar.contract.attack import Attack, Victim
 from robustradar.contract.dataset import Data, Dataset, Split
-from robustradar.contract.declaration import Declaration, fixed
+from robustradar.contract.declaration import Declaration, file_digest, fixed
 from robustradar.contract.metric import Attacked, AttackNeed, Bench, Fit, FitNeed, Metric, Needs
 from robustradar.contract.ranker import Ranker, ScoreTable
 from robustradar.contract.recipe import Recipe
@@ -74,6 +74,7 @@ __all__ = [
     "UsageError",
     "Victim",
     "architecture",
+    "file_digest",
     "fixed",
     "hookimpl",
 ]

@@ -60,7 +60,9 @@ class Catalog:
         bound = bind(declaration, given, f"{where} {identifier}")
         values = tuple((f.name, getattr(bound, f.name)) for f in parameters(bound))
         changed = [f"{n}={shown(v)}" for n, v in values if v != getattr(declaration, n)]
-        return Ref(identifier, values, plugin.source, ":".join(filter(None, [identifier, ",".join(changed)])))
+        return Ref(
+            identifier, values, f"{plugin.source} {bound.content()}".strip(), ":".join(filter(None, [identifier, ",".join(changed)]))
+        )
 
     def expanded(self, kind: str, texts: Iterable[str], where: str) -> list[str]:
         """References with every pattern such as ``papers/vgg*`` replaced by the ids that it fits.

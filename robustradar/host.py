@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import math
 import sys
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,12 +24,13 @@ from robustradar import guard, hookspecs
 from robustradar.contract.architecture import Architecture
 from robustradar.contract.attack import Attack
 from robustradar.contract.dataset import Dataset
-from robustradar.contract.declaration import NAME, Declaration
+from robustradar.contract.declaration import NAME, Declaration, parameters
 from robustradar.contract.metric import Metric
 from robustradar.contract.ranker import Ranker
 from robustradar.contract.recipe import Recipe
 from robustradar.contract.reporter import Reporter
 from robustradar.errors import Failure, UsageError
+from robustradar.values import Column
 
 GROUP = "robustradar"
 KINDS: Mapping[str, type[Declaration]] = {
@@ -153,8 +155,10 @@ def _load(manager: pluggy.PluginManager, candidate: _Candidate, holder: Plugin |
     module: ModuleType | None = None
     try:
         module = guard.call("import", candidate.load)
+        _check_module(manager, module)
+        _check_hooks(module)
         manager.register(module, plugin.name)
-        _check_hooks(manager, module)
+        manager.check_pending()
         declarations = {kind: _ask(manager, plugin.name, kind) for kind in KINDS}
     except (Failure, pluggy.PluginValidationError, _Breach) as error:
         if module is not None and manager.has_plugin(plugin.name):
@@ -167,7 +171,15 @@ class _Breach(Exception):
     """A plugin does not keep the contract of the hooks."""
 
 
-def _check_hooks(manager: pluggy.PluginManager, module: ModuleType) -> None:
+def _check_module(manager: pluggy.PluginManager, module: object) -> None:
+    """Refuses what is no plugin, or the same one under a second name."""
+    if not isinstance(module, ModuleType):
+        raise _Breach(f"its entry point names a {type(module).__name__}, expected a module. Leave out what follows the colon.")
+    if manager.is_registered(module):
+        raise _Breach(f"its module {module.__name__!r} is plugin {manager.get_name(module)!r} already. Remove one of the two entry points.")
+
+
+def _check_hooks(module: ModuleType) -> None:
     """Refuses what pluggy would pass over in silence: misspelt hooks, unmarked hooks, arguments with defaults."""
     known = [f"robustradar_{kind}s" for kind in KINDS]
     for name, function in inspect.getmembers(module, callable):
@@ -181,7 +193,6 @@ def _check_hooks(manager: pluggy.PluginManager, module: ModuleType) -> None:
             raise _Breach(unknown("hook", name, known))
         if inspect.signature(function).parameters:
             raise _Breach(f"{name}{inspect.signature(function)}: got arguments, expected none.")
-    manager.check_pending()
 
 
 def _ask(manager: pluggy.PluginManager, name: str, kind: str) -> tuple[Declaration, ...]:
@@ -191,7 +202,8 @@ def _ask(manager: pluggy.PluginManager, name: str, kind: str) -> tuple[Declarati
     caller = manager.subset_hook_caller(hook, remove_plugins=others)
     answers = guard.call(hook, caller)
     declared: list[Declaration] = []
-    for answer in answers:
+    # Pluggy drops an answer of None.
+    for answer in answers or [None] * len(caller.get_hookimpls()):
         if not isinstance(answer, tuple | list):
             raise _Breach(f"{hook}: returned {type(answer).__name__}, expected a tuple of {KINDS[kind].__name__}.")
         declared += answer
@@ -210,11 +222,32 @@ def _check(hook: str, expected: type[Declaration], item: object) -> None:
     if not isinstance(item, expected):
         shown = f"the class {item.__name__}" if isinstance(item, type) else f"a {type(item).__name__}"
         raise _Breach(f"{hook}: got {shown}, expected an instance of robustradar.{expected.__name__}.")
-    if not NAME.fullmatch(item.name):
+    if not _named(item.name):
         raise _Breach(f"{hook}: got the name {item.name!r}, expected letters, digits and _ . + -. Set name=….")
     own = type(item).__dict__.get("__dataclass_params__")
     if inspect.get_annotations(type(item)) and (own is None or not own.frozen):
         raise _Breach(f"{hook}: {type(item).__name__} has fields of its own, expected @dataclass(frozen=True) above it.")
+    for field in parameters(item):
+        if not _plain(value := getattr(item, field.name)):
+            raise _Breach(
+                f"{hook}: {item.name}: parameter {field.name!r} is {value!r:.40}, expected a text, a finite number, a bool, None or a tuple."
+            )
+    if isinstance(item, Metric) and not (item.columns and all(isinstance(column, Column) for column in item.columns)):
+        raise _Breach(f"{hook}: {item.name}: got columns {item.columns!r:.40}, expected a tuple of robustradar.Column. Set columns=….")
+    if isinstance(item, Reporter) and not _named(item.filename):
+        raise _Breach(f"{hook}: {item.name}: got filename {item.filename!r}, expected letters, digits and _ . + -. Set filename=….")
+
+
+def _named(value: object) -> bool:
+    """Whether it is a name."""
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
+
+
+def _plain(value: object) -> bool:
+    """Whether a parameter's value can be typed, compared and part of a key."""
+    if isinstance(value, tuple):
+        return all(map(_plain, value))
+    return math.isfinite(value) if isinstance(value, float) else isinstance(value, str | int | None)
 
 
 def source_digest(module: ModuleType, *parts: str) -> str:

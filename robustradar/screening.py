@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Iterable
@@ -15,14 +16,15 @@ from robustradar import plan as planning
 from robustradar.catalog import Catalog
 from robustradar.contract.attack import Attack, obstacle
 from robustradar.contract.dataset import Data, Dataset
-from robustradar.contract.ranker import Ranker
+from robustradar.contract.metric import Metric
+from robustradar.contract.ranker import Ranker, ScoreTable
 from robustradar.contract.reporter import Reporter
 from robustradar.errors import Failure, PluginError, UsageError
 from robustradar.plan import Plan
 from robustradar.progress import Progress, Silent
 from robustradar.provenance import engine, provenance
 from robustradar.registry import Request
-from robustradar.values import Ranking, Ref, Result, Study, Task, Threat, Weights, norm_order, number, number_text
+from robustradar.values import Ranking, Ref, Result, Score, Skipped, Study, Task, Threat, Weights, norm_order, number, number_text
 
 UNNAMED = "rank"
 
@@ -111,6 +113,7 @@ def prepare(
         tuple(range(seeds)),
         {ref.label: found for ref, found in given.items()},
     )
+    _check_ranker(study, catalog)
     return Prepared(study, catalog, data, planning.make(study, catalog, engine()))
 
 
@@ -193,6 +196,15 @@ def _loaded(catalog: Catalog, ref: Ref) -> Data:
         raise PluginError(f"{catalog.culprit('dataset', ref)}: load() returned {type(data).__name__}, expected robustradar.Data.")
     datum.check(data, f"--data {ref.label}")
     return data
+
+
+def _check_ranker(study: Study, catalog: Catalog) -> None:
+    """Shows the ranker a table without numbers, so that a column which no metric yields is told before anything is trained."""
+    ranker = catalog.bound("ranker", study.ranker, Ranker)
+    columns = [(metric.label, column) for metric in study.metrics for column in catalog.bound("metric", metric, Metric).columns]
+    scores = tuple(Score(c.label, metric, column, Skipped("not measured yet")) for c in study.candidates for metric, column in columns)
+    with contextlib.suppress(Failure):  # it may well need numbers; what is wrong with it then shows when there are some
+        guard.call(catalog.culprit("ranker", study.ranker), lambda: ranker.rank(ScoreTable(scores, {})))
 
 
 def _norm(text: str, where: str) -> float:

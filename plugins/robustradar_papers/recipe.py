@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from robustradar import Recipe
 
-# [P], section 4: 200 epochs of SGD, batch 128, lr 0.1 (SVHN 0.01) divided by ten at epochs 100 and 150; the epoch with the smallest adversarial
-# evaluation loss. Its fine-tuning (algorithm A.1) takes 40 epochs with a rate that rises and falls; the highest rate is chosen here.
-# [T] gives no numbers that we know of: its studies are trained like [P]'s.
+# [P], section 4: 200 epochs of SGD, batch 128, lr 0.1 (SVHN 0.01) divided by ten at epochs 100 and 150; the epoch with the smallest
+# adversarial evaluation loss. Its fine-tuning (algorithm A.1) takes 40 epochs with a rate that rises and falls; the highest rate is
+# chosen here. [T] gives no numbers that we know of: its studies are trained like [P]'s.
 _SCRATCH = Recipe(
     name="paper-p", lr=0.1, weight_decay=5e-4, epochs=200, batch=128, schedule="step", milestones=(0.5, 0.75), augment="crop-flip"
 )

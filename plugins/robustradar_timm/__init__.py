@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from robustradar import Architecture, hookimpl
+from robustradar import Architecture, file_digest, hookimpl
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,6 +26,10 @@ class TimmModel(Architecture):
     ] = 0
     resize: Annotated[int, Field(ge=0, description="Side in pixels to which images are resized inside the network; 0: not at all.")] = 0
     pretrained: Annotated[str, Field(description="A local file of weights (.safetensors, or a state dict in .pt); empty: none.")] = ""
+
+    def content(self) -> str:
+        """The weights' digest."""
+        return file_digest(self.pretrained)
 
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
         """The network."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from robustradar import Architecture, Dataset, hookimpl
+from robustradar import Architecture, Dataset, file_digest, hookimpl
 from robustradar_torchvision import dataset
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ class TorchvisionModel(Architecture):
     ] = "auto"
     resize: Annotated[int, Field(ge=0, description="Side in pixels to which images are resized inside the network; 0: not at all.")] = 0
     pretrained: Annotated[str, Field(description="A local file of weights (.safetensors, or a state dict in .pt); empty: none.")] = ""
+
+    def content(self) -> str:
+        """The weights' digest."""
+        return file_digest(self.pretrained)
 
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
         """The network."""

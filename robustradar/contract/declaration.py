@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import inspect
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
@@ -34,10 +36,26 @@ class Declaration:
 
     name: str = fixed("")
 
+    def content(self) -> str:
+        """Digest of what decides results beside parameters and code, part of every key; empty: nothing does.
+
+        A declaration with a parameter that names a file returns `file_digest` of it.
+        """
+        return ""
+
     @property
     def summary(self) -> str:
         """What `plugins list` says of it: the first sentence of the class's docstring."""
         return (inspect.getdoc(type(self)) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def file_digest(path: str) -> str:
+    """SHA-256 of a file, for `Declaration.content`; empty where there is no such file, which is told when it is needed."""
+    file = Path(path)
+    if not path or not file.is_file():
+        return ""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def parameters(declaration: Declaration | type[Declaration]) -> tuple[dataclasses.Field[Any], ...]:

@@ -68,7 +68,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         with pytest.raises(SystemExit) as ended:
             main()
         streams = capsys.readouterr()
-        code = ended.value.code
+        code = ended.value.code or 0
         assert isinstance(code, int)
         return Done(code, streams.out, streams.err)
 
