@@ -32,7 +32,7 @@ from robustradar.values import FitSpec
 from robustradar_native.gradient import Climb, pgd
 from torch import Tensor, nn
 
-RECIPE = "quick:epochs=4"
+RECIPE = "quick"
 
 
 def bare(network: nn.Module, data: DeviceData, spec: FitSpec) -> float:

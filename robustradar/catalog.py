@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from robustradar import guard
 from robustradar.contract.declaration import Declaration, parameters
-from robustradar.errors import PluginError, UsageError, unknown
+from robustradar.errors import Failure, PluginError, UsageError, unknown
 from robustradar.host import Plugin
 from robustradar.values import Ref, number, number_text
 
@@ -116,9 +117,11 @@ def split_reference(text: str, where: str) -> tuple[str, dict[str, str]]:
     ('npz', {'path': 'a,b.npz', 'limit': '3'})
 
     Raises:
-        UsageError: A parameter is not of the form name=value, or is given twice.
+        UsageError: A parameter is not of the form name=value, or is given twice, or a quote is not closed.
     """
     name, _, rest = text.strip().partition(":")
+    if rest.count('"') % 2:
+        raise UsageError(f'{where}: got {text!r} with a quote that is not closed, expected parameter="value". Close it.')
     given: dict[str, str] = {}
     for part in _PART.findall(rest):
         key, equals, value = part.partition("=")
@@ -147,7 +150,10 @@ def bind(declaration: D, given: Mapping[str, str], where: str) -> D:
         except ValidationError as error:
             wanted = error.errors()[0]["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
             raise UsageError(f"{where}: parameter {name!r}: got {text!r}, expected {wanted}. Accepted: {signature(declaration)}.") from None
-    return dataclasses.replace(declaration, **values)
+    try:
+        return guard.call(where, lambda: dataclasses.replace(declaration, **values))
+    except Failure as failure:  # a declaration may check its parameters against each other
+        raise UsageError(f"{failure}. Accepted: {signature(declaration)}.") from None
 
 
 def signature(declaration: Declaration) -> str:
@@ -191,7 +197,7 @@ def _prepared(text: str, hint: Any) -> Any:
     """A text as pydantic should see it: fractions as numbers, ``a+b`` as a list where a tuple is wanted."""
     base = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
     if typing.get_origin(base) is tuple:
-        return [part for part in text.split("+") if part]
+        return [_prepared(part, typing.get_args(base)[0]) for part in text.split("+") if part]
     if base is float or float in typing.get_args(base):
         try:
             return number(text)
@@ -201,11 +207,19 @@ def _prepared(text: str, hint: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A parameter's value as a user would type it."""
+    """A parameter's value as a user would type it.
+
+    >>> shown((8 / 255, 0.5)), shown("a,b"), shown(None)
+    ('8/255+0.5', '"a,b"', 'none')
+    """
+    text = _bare(value)
+    return f'"{text}"' if "," in text or text != text.strip() else text
+
+
+def _bare(value: Any) -> str:
+    """A value as a user would type it, before it is quoted."""
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, float):
         return number_text(value)
-    if isinstance(value, tuple):
-        return "+".join(map(str, value))
-    return f'"{value}"' if isinstance(value, str) and "," in value else str(value)
+    return "+".join(map(_bare, value)) if isinstance(value, tuple) else str(value)

@@ -30,7 +30,7 @@ from robustradar.training import loss as losses
 from robustradar.training import network, weights
 from robustradar.training.device import DeviceData
 from robustradar.training.loop import EVALUATION_ATTACK, TRAIN_ATTACK, Loop, stream
-from robustradar.training.train import train, trial
+from robustradar.training.train import begin, train, trial
 from robustradar.values import (
     AttackUse,
     Cost,
@@ -200,7 +200,7 @@ class Execution:
         if attack is not None:
             attack.batch_statistics = recipe.inner_statistics == "batch"
         model = self._loaded(spec.start).model if spec.start else self._network(spec.architecture, spec.seed)
-        return guard.call(self.catalog.culprit("recipe", spec.recipe), lambda: Loop(spec, model, recipe, self.data, attack))
+        return guard.call(self.catalog.culprit("recipe", spec.recipe), lambda: begin(spec, model, recipe, self.data, attack))
 
     def _attack(self, spec: FitSpec, which: int) -> Guarded | None:
         """The inner attack of a fit, with a chance of its own for training and for evaluating."""
@@ -219,6 +219,8 @@ class Execution:
         if state is None or not isinstance(record, FitRecord):
             raise Failure("store", f"the weights of {spec} cannot be read back.", lasting=False)
         model = self._network(spec.architecture, spec.seed)
+        if all(value.dtype == torch.float64 for value in state.values() if value.is_floating_point()):
+            model = network.doubled(model)
         guard.call(self.catalog.culprit("architecture", spec.architecture), lambda: model.load_state_dict(state))
         return Fit(model.eval(), record)
 

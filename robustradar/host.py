@@ -230,7 +230,7 @@ def _check(hook: str, expected: type[Declaration], item: object) -> None:
     for field in parameters(item):
         if not _plain(value := getattr(item, field.name)):
             raise _Breach(
-                f"{hook}: {item.name}: parameter {field.name!r} is {value!r:.40}, expected a text, a finite number, a bool, None or a tuple."
+                f"{hook}: {item.name}: parameter {field.name!r} is {value!r:.40}, expected text, a finite number, a bool, None or a tuple."
             )
     if isinstance(item, Metric) and not (item.columns and all(isinstance(column, Column) for column in item.columns)):
         raise _Breach(f"{hook}: {item.name}: got columns {item.columns!r:.40}, expected a tuple of robustradar.Column. Set columns=….")
@@ -252,8 +252,9 @@ def _plain(value: object) -> bool:
 
 def source_digest(module: ModuleType, *parts: str) -> str:
     """Digest of a module's Python files: of the file, or of all below a package (`parts`: only those below these names)."""
-    file = Path(module.__file__ or "")
-    files = sorted(file.parent.rglob("*.py")) if hasattr(module, "__path__") else [file]
+    origin = getattr(module, "__file__", None)
+    file = Path(origin or "")
+    files = sorted(file.parent.rglob("*.py")) if origin and hasattr(module, "__path__") else [file]
     if parts:
         files = [f for f in files if f.relative_to(file.parent).parts[0].removesuffix(".py") in parts]
     content = hashlib.sha256()

@@ -26,6 +26,9 @@ class Guarded:
         threat: Ball and box.
         classes: Number of classes; None for regression.
         seed: Of the attack's own generator.
+
+    Attributes:
+        met: The models that it was measured on so far.
     """
 
     # Whether BatchNorm uses the batch's statistics while `perturb` runs; a recipe may ask for it.
@@ -34,9 +37,15 @@ class Guarded:
     def __init__(self, attack: Attack, culprit: str, threat: Threat, classes: int | None, seed: int) -> None:
         self.attack, self.culprit, self.threat, self.classes = attack, culprit, threat, classes
         self.loss = losses.squared if classes is None else losses.cross_entropy
-        self._seed = seed
+        self.seed = seed
         self._generators: dict[torch.device, torch.Generator] = {}
         self._worst: list[Tensor] = []
+        self.met: list[nn.Module] = []
+
+    def variant(self, *, eps: float | None = None, attack: Attack | None = None) -> Guarded:
+        """A fresh one of the same chance, at another strength or with another attack in its place."""
+        threat = self.threat if eps is None else self.threat.at(eps)
+        return Guarded(attack or self.attack, self.culprit, threat, self.classes, self.seed)
 
     @property
     def kind(self) -> Kind:
@@ -70,6 +79,7 @@ class Guarded:
         Raises:
             Failure: The attack raised, changed the model, or returned something else than inputs.
         """
+        x = _exact_enough(x, model)
         if self.threat.eps == 0:
             return x
         raw = self._raw(model, x, y, loss or self.loss, batch_statistics=self.batch_statistics)
@@ -81,13 +91,16 @@ class Guarded:
         Raises:
             Failure: As for `perturb`. Whether the ball was kept is told by `verify`, once for all batches.
         """
+        if not any(model is other for other in self.met):
+            self.met.append(model)
+        x = _exact_enough(x, model)
         with torch.no_grad():
             z = model(x)
             clean, right = self.loss(z, y), losses.correct(z, y, self.classes)
         if self.threat.eps == 0:
             return Attacked(x, clean, right)
         raw = self._raw(model, x, y, self.loss)
-        distance = balls.norm(raw.float() - x.float(), self.threat.p) / self.threat.eps
+        distance = balls.norm(losses.widened(raw) - losses.widened(x), self.threat.p) / self.threat.eps
         if self.attack.kind == "min_norm":
             # What lies beyond the ball is no attack within it; a NaN is neither, and stays for `verify` to find.
             beyond = distance > 1 + 1e-6
@@ -119,7 +132,7 @@ class Guarded:
     def _raw(self, model: nn.Module, x: Tensor, y: Tensor, loss: Loss, *, batch_statistics: bool = False) -> Tensor:
         """What the attack returns, its form checked."""
         if x.device not in self._generators:
-            self._generators[x.device] = torch.Generator(x.device).manual_seed(self._seed)
+            self._generators[x.device] = torch.Generator(x.device).manual_seed(self.seed)
         threat, generator = self.threat, self._generators[x.device]
         victim = Victim(model, loss, threat.p, threat.eps, threat.bounds, generator)
         with guard.untouched(self.culprit, model, batch_statistics=batch_statistics):
@@ -134,9 +147,15 @@ class Guarded:
         return raw.detach().to(x.device)
 
     def _confined(self, x: Tensor, raw: Tensor, eps: float) -> Tensor:
-        """Inside ball and box, in float32."""
-        delta = raw.float() - x.float()
-        return (x.float() + balls.confine(x.float(), delta, self.threat.p, eps, self.threat.bounds)).to(x.dtype)
+        """Inside ball and box, in float32 at least."""
+        wide = losses.widened(x)
+        return (wide + balls.confine(wide, raw.to(wide.dtype) - wide, self.threat.p, eps, self.threat.bounds)).to(x.dtype)
+
+
+def _exact_enough(x: Tensor, model: nn.Module) -> Tensor:
+    """The inputs in the precision of a model that has more than they: what a float64 network is asked is answered to float64."""
+    weight = next(model.parameters(), x)
+    return x.to(torch.promote_types(x.dtype, weight.dtype)) if weight.dtype == torch.float64 else x
 
 
 def _column(mask: Tensor, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ whole entries and scraps in ``tmp``, never half an entry. Weights are safetensor
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -233,7 +234,7 @@ class Store:
 
 
 class Checkpoint:
-    """A fit in progress: one file, replaced as a whole, read with torch's weights-only loader.
+    """A fit in progress: one file, replaced as a whole, its digest first, read with torch's weights-only loader.
 
     Args:
         file: Where it lies.
@@ -247,7 +248,10 @@ class Checkpoint:
         import torch
 
         try:
-            state: dict[str, Any] = torch.load(self._file, map_location="cpu", weights_only=True)
+            content = memoryview(self._file.read_bytes())
+            if content[:32] != hashlib.sha256(content[32:]).digest():
+                return None
+            state: dict[str, Any] = torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
             return None
         return state
@@ -263,9 +267,13 @@ class Checkpoint:
         scrap = self._file.with_suffix(f".{uuid.uuid4().hex}")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(state, scrap)
+            content = io.BytesIO()
+            torch.save(state, content)
+            with scrap.open("wb") as file:
+                file.write(hashlib.sha256(content.getbuffer()).digest())
+                file.write(content.getbuffer())
             os.replace(scrap, self._file)
-        except (OSError, RuntimeError) as error:
+        except OSError as error:
             scrap.unlink(missing_ok=True)
             raise StoreError(
                 f"store {self._file.parent.parent}: a checkpoint could not be written ({error}). What was finished is kept: "

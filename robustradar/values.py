@@ -29,8 +29,21 @@ def canonical(value: JSON) -> str:
 
 
 def digest(value: JSON) -> str:
-    """The content key of a JSON value: 40 hexadecimal digits of the SHA-256 of its canonical text."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:40]
+    """The content key of a JSON value: 40 hexadecimal digits of the SHA-256 of its canonical text.
+
+    Equal numbers have equal keys, whole floats and integers too.
+
+    >>> digest({"eps": 1}) == digest({"eps": 1.0})
+    True
+    """
+    plain = json.loads(canonical(value), parse_float=_number)
+    return hashlib.sha256(canonical(plain).encode()).hexdigest()[:40]
+
+
+def _number(text: str) -> int | float:
+    """A JSON number, as an integer where it is whole."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def number_text(number: float) -> str:
@@ -41,9 +54,10 @@ def number_text(number: float) -> str:
     """
     if math.isfinite(number) and len(repr(number)) > 8:
         quarters = round(number * 255 * 4)
-        if quarters and float(Fraction(quarters, 4 * 255)) == number:
-            return f"{quarters / 4:g}/255"
-    return f"{number:g}" if float(f"{number:g}") == number else repr(number)
+        if 0 < abs(quarters) < 10**5 and float(Fraction(quarters, 4 * 255)) == number:
+            return f"{quarters / 4:.8g}/255"
+    # A plus sign joins the values of a tuple.
+    return (f"{number:g}" if float(f"{number:g}") == number else repr(number)).replace("e+", "e")
 
 
 def number(text: str) -> float:

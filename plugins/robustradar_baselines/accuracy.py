@@ -25,7 +25,6 @@ from robustradar import (
     Threat,
     fixed,
 )
-from robustradar.numerics import agreement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -157,11 +156,15 @@ def _per_sample(bench: Bench, split: str) -> tuple[NDArray[np.bool_], NDArray[np
 
 def _accuracy(right: NDArray[np.bool_], *, n: bool = True) -> dict[str, Any]:
     """Share of right answers with its Wilson interval."""
+    from robustradar.numerics import agreement
+
     low, high = agreement.wilson(int(right.sum()), len(right))
     return {"value": float(right.mean()), "low": low, "high": high} | ({"n": len(right)} if n else {})
 
 
 def _loss(losses: NDArray[np.float32], *, n: bool = True) -> dict[str, Any]:
     """Mean loss with its bootstrap interval over samples."""
+    from robustradar.numerics import agreement
+
     low, high = agreement.bootstrap_mean(losses[None], draws=_DRAWS, seed=0)
     return {"value": float(losses.mean(dtype="float64")), "low": low, "high": high} | ({"n": len(losses)} if n else {})

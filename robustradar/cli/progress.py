@@ -66,7 +66,7 @@ class Bar:
 
     def note(self, text: str) -> None:
         """A line above the bar."""
-        self._bar.console.print(escape(text), highlight=False)
+        self._bar.console.print(escape(text), highlight=False, soft_wrap=True)
 
 
 class Lines:

@@ -18,13 +18,19 @@ class Recipe(Declaration):
 
     While an inner attack runs, BatchNorm uses the statistics that `inner_statistics` names; attacks that measure always meet the network in
     evaluation mode and float32. Whatever the precision, losses, projections and statistics are computed in float32.
+
+    ``lbfgs`` takes no notice of schedules, momentum and rules of selection: it keeps the network in evaluation mode, ends where the
+    gradient's norm is `tolerance`, and its last weights are kept, in float64, in which attacks then meet the network too.
     """
 
-    optimizer: Annotated[Literal["sgd", "adamw"], Field(description="sgd has Nesterov momentum")] = "sgd"
+    optimizer: Annotated[
+        Literal["sgd", "adamw", "lbfgs"],
+        Field(description="sgd has Nesterov momentum; lbfgs minimises over the full batch in float64: for convex and small models"),
+    ] = "sgd"
     lr: Annotated[float, Field(gt=0, description="highest learning rate")] = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1, description="of sgd; the first beta of adamw")] = 0.9
-    weight_decay: Annotated[float, Field(ge=0, description="decoupled for adamw")] = 5e-4
-    epochs: Annotated[int, Field(ge=1, description="passes over the training split")] = 10
+    weight_decay: Annotated[float, Field(ge=0, description="λ: of λ/2·‖θ‖²; decoupled for adamw")] = 5e-4
+    epochs: Annotated[int, Field(ge=1, description="passes over the training split; at most so many times 20 steps of lbfgs")] = 10
     batch: Annotated[int, Field(ge=1, description="samples a step")] = 128
     schedule: Annotated[
         Literal["one-cycle", "rise-and-fall", "cosine", "step", "constant"],
@@ -35,7 +41,7 @@ class Recipe(Declaration):
     label_smoothing: Annotated[float, Field(ge=0, lt=1, description="of a mixture's cross-entropies and TRADES' clean one")] = 0.0
     clip: Annotated[float, Field(ge=0, description="largest norm of the gradient; 0: any")] = 0.0
     average: Annotated[
-        float, Field(ge=0, lt=1, description="decay of the weights' moving average, which is then what is kept; 0: none")
+        float, Field(ge=0, lt=1, description="decay of the weights' moving average, which is then kept; lower in the first steps; 0: none")
     ] = 0.0
     select: Annotated[
         Literal["loss", "accuracy", "last"],
@@ -51,3 +57,11 @@ class Recipe(Declaration):
     inner_statistics: Annotated[
         Literal["evaluation", "batch"], Field(description="BatchNorm's statistics while the inner attack of training runs")
     ] = "evaluation"
+    tolerance: Annotated[float, Field(gt=0, description="norm of the gradient at which lbfgs ends")] = 1e-8
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where lbfgs, whose objective is a function of the weights alone, is to be given chance or rounding."""
+        asked = {"augment": "none", "precision": "float32", "average": 0.0, "clip": 0.0} if self.optimizer == "lbfgs" else {}
+        for name, wanted in asked.items():
+            if (got := getattr(self, name)) != wanted:
+                raise ValueError(f"optimizer=lbfgs: got {name}={got}, expected {name}={wanted}, as it minimises over the data as they are.")

@@ -50,24 +50,24 @@ class Meter:
         self._before = replace(before)
 
     @contextmanager
-    def on(self, network: nn.Module) -> Iterator[None]:
-        """Counts every pass through a network inside, those of attacks included."""
+    def on(self, network: nn.Module, *forms: nn.Module) -> Iterator[None]:
+        """Counts every pass inside, those of attacks included, through a network's forms: itself, compiled or averaged."""
         self._flops = flops(network, self._data)
-        weights = next(network.parameters(), None)
 
-        def count(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        def count(form: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             samples = len(inputs[0])
             self._forward += samples
             if isinstance(output, Tensor) and output.requires_grad:
                 # Attacks run with frozen weights: their backward pass goes to the inputs alone.
-                inner = weights is not None and not weights.requires_grad
+                inner = not any(weight.requires_grad for weight in form.parameters())
                 output.register_hook(lambda _: self._backward(samples, inner=inner))
 
-        handle = network.register_forward_hook(count)
+        handles = [form.register_forward_hook(count) for form in {id(form): form for form in forms}.values()]
         try:
             yield
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
 
     def _backward(self, samples: int, *, inner: bool) -> None:
         if inner:

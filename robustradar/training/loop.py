@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from robustradar.errors import OutOfMemory
 from robustradar.judge import Guarded
 from robustradar.training import augment, schedule
 from robustradar.training.device import DeviceData
+from robustradar.training.lbfgs import LBFGS
 from robustradar.training.objective import Passes, loss, passes
 from robustradar.training.tally import Tally
 from robustradar.values import FitSpec
@@ -44,7 +46,14 @@ class Loop:
         recipe: The numbers.
         data: Where to train.
         attack: The inner attack, for objectives that need one.
+
+    Attributes:
+        finished: Whether there is nothing left to do, whatever the number of epochs says.
+        passes: About how often an epoch passes over the training split.
     """
+
+    finished = False
+    passes = 1
 
     def __init__(self, spec: FitSpec, network: nn.Module, recipe: Recipe, data: DeviceData, attack: Guarded | None) -> None:
         self.spec, self.network, self.recipe, self.data, self.attack = spec, network, recipe, data, attack
@@ -59,13 +68,27 @@ class Loop:
         self.running: nn.Module = torch.compile(network, mode=recipe.compile) if recipe.compile != "no" else network  # type: ignore[assignment]
         self.optimizer = guard.call(self.culprit, lambda: optimizer(network, recipe))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda n: schedule.share(recipe, (n + 0.5) / self.steps))
-        average = get_ema_multi_avg_fn(recipe.average)
-        self.averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True) if recipe.average else None
+        self.averaged = AveragedModel(network, multi_avg_fn=self._average, use_buffers=True) if recipe.average else None
 
     @property
     def judged(self) -> nn.Module:
-        """The network that is evaluated and kept: the average where there is one."""
+        """The network that is kept: the average where there is one."""
         return self.network if self.averaged is None else self.averaged.module
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The same network as it runs."""
+        return self.running if self.averaged is None else self.averaged.module
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What is to be known of how it went."""
+        return () if self.micro == self.recipe.batch else (f"micro-batch:{self.micro}",)
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """What an epoch's record holds beside losses and accuracies."""
+        return {}
 
     def epoch(self) -> Tally:
         """One pass over the training split.
@@ -86,20 +109,32 @@ class Loop:
         return x.contiguous(memory_format=torch.channels_last) if self.recipe.channels_last and x.ndim == 4 else x
 
     def step(self, x: Tensor, y: Tensor, tally: Tally) -> None:
-        """One step of the optimizer; where memory runs out, the batch goes through in halves, and so do all that follow."""
+        """One step of the optimizer."""
+        tally.merge(self.in_memory(partial(self.descend, x, y, len(y)), len(y)))
+        guard.call(self.culprit, self._update)
+
+    def in_memory(self, descend: Callable[[Tally], None], size: int) -> Tally:
+        """What a descent counts; where memory runs out, it starts anew with batches in halves, and so do all that follow.
+
+        Args:
+            descend: Adds gradients, from none.
+            size: Samples in the largest of its batches.
+        """
         while True:
             part = Tally(self.data.task.classes)
             try:
-                guard.call(self.culprit, partial(self._descend, x, y, part))
-                break
+                guard.call(self.culprit, partial(descend, part))
+                return part
             except OutOfMemory:
                 if self.micro == 1:
                     raise
-            self.micro = (min(self.micro, len(y)) + 1) // 2
+            self.micro = (min(self.micro, size) + 1) // 2
             self.optimizer.zero_grad(set_to_none=True)
-            if x.device.type == "cuda":
+            if self.data.where.type == "cuda":
                 torch.cuda.empty_cache()
-        tally.merge(part)
+
+    def _update(self) -> None:
+        """Moves the weights along their gradients."""
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
         self.optimizer.step()
@@ -108,13 +143,13 @@ class Loop:
         if self.averaged is not None:
             self.averaged.update_parameters(self.network)
 
-    def _descend(self, x: Tensor, y: Tensor, tally: Tally) -> None:
-        """Gradients of the objective on one batch."""
+    def descend(self, x: Tensor, y: Tensor, count: int, tally: Tally) -> None:
+        """Adds the gradients of the objective on one batch, of a mean over `count` samples."""
         for x_part, y_part in zip(x.split(self.micro), y.split(self.micro), strict=True):
             with self.precision():
                 found = passes(self.running, x_part, y_part, self.spec.objective, self.attack)
             mean = loss(self.spec.objective, found, y_part, self.data.task.classes, self.recipe.label_smoothing)
-            (mean.sum() / len(y)).backward()
+            (mean.sum() / count).backward()
             tally.passes(Passes(*(None if z is None else z.detach() for z in (found.clean, found.adversarial))), y_part, mean.detach())
 
     def precision(self) -> AbstractContextManager[Any]:
@@ -122,6 +157,11 @@ class Loop:
         if self.recipe.precision == "bf16":
             return torch.autocast(self.data.where.type, torch.bfloat16)
         return nullcontext()
+
+    def _average(self, averaged: Any, current: Any, _: Any) -> None:
+        """One step of the moving average; its decay grows with the steps done, else a short fit would mostly keep its first weights."""
+        done = self.schedule.last_epoch
+        get_ema_multi_avg_fn(min(self.recipe.average, (1 + done) / (10 + done)))(averaged, current, _)
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on from here to the same end, to the bit on the CPU."""
@@ -157,6 +197,8 @@ class Loop:
 
 def optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer over all parameters."""
+    if recipe.optimizer == "lbfgs":
+        return LBFGS(p for p in network.parameters() if p.requires_grad)
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(network.parameters(), recipe.lr, betas=(recipe.momentum, 0.999), weight_decay=recipe.weight_decay)
     return torch.optim.SGD(network.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.momentum > 0)

@@ -13,7 +13,7 @@ def cross_entropy(z: Tensor, y: Tensor) -> Tensor:
     >>> cross_entropy(torch.zeros(1, 4), torch.tensor([2])).exp().round().item()
     4.0
     """
-    return functional.cross_entropy(z.float() if z.dtype in (torch.float16, torch.bfloat16) else z, y, reduction="none")
+    return functional.cross_entropy(widened(z), y, reduction="none")
 
 
 def squared(z: Tensor, y: Tensor) -> Tensor:
@@ -23,6 +23,11 @@ def squared(z: Tensor, y: Tensor) -> Tensor:
     5.0
     """
     return (z - y.reshape(z.shape)).square().flatten(1).sum(1)
+
+
+def widened(z: Tensor) -> Tensor:
+    """The same numbers in float32 at least."""
+    return z.to(torch.promote_types(z.dtype, torch.float32))
 
 
 def correct(z: Tensor, y: Tensor, classes: int | None) -> Tensor:

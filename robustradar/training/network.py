@@ -28,6 +28,12 @@ class Standardise(nn.Module):
         return (x - self.mean) / self.std
 
 
+def doubled(network: nn.Module) -> nn.Module:
+    """The same network in float64, which takes inputs of any precision. In place."""
+    network.register_forward_pre_hook(lambda _, inputs: tuple(x.double() for x in inputs))
+    return network.double()
+
+
 def build(architecture: Architecture, culprit: str, data: DeviceData, seed: int) -> nn.Module:
     """A freshly initialised network on the data's device.
 

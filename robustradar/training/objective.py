@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from robustradar import guard
 from robustradar.judge import Guarded
 from robustradar.training import loss as losses
 from robustradar.values import Objective
@@ -31,7 +32,7 @@ def passes(network: nn.Module, x: Tensor, y: Tensor, objective: Objective, attac
     clean = network(x) if objective.form != "mixture" or objective.xi < 1 else None
     if attack is None:
         return Passes(clean, None)
-    x_adv = attack.perturb(network, x, y, _reference(network, x) if objective.form == "trades" else None)
+    x_adv = attack.perturb(network, x, y, _reference(network, x, attack) if objective.form == "trades" else None)
     return Passes(clean, network(x_adv))
 
 
@@ -41,7 +42,7 @@ def loss(objective: Objective, found: Passes, y: Tensor, classes: int | None, sm
     mixture: (1 − ξ)·l(x) + ξ·l(x′)                                                     [T, section 2]
     trades:  CE(x) + β·KL(p(x) ‖ p(x′))                                                 Zhang et al. 2019, equation 5
     mart:    BCE(x′) + β·KL(p(x) ‖ p(x′))·(1 − p_y(x)),                                 Wang et al. 2020, equation 9
-             BCE(x′) = −log p_y(x′) − log(1 − max_{k≠y} p_k(x′))
+             BCE(x′) = −log p_y(x′) − log(1 − max_{k≠y} p_k(x′)), where 1 − p_k is the sum of the others
 
     Args:
         objective: Which.
@@ -61,10 +62,10 @@ def loss(objective: Objective, found: Passes, y: Tensor, classes: int | None, sm
         raise TypeError(f"{objective} needs both passes")
     if objective.form == "trades":
         return _fit(z, y, classes, smoothing) + objective.beta * divergence(z, z_adv)
-    log_p = functional.log_softmax(z_adv.float(), 1)
-    rival = log_p.scatter(1, y[:, None], -torch.inf).amax(1)
-    boosted = -log_p.gather(1, y[:, None])[:, 0] - torch.log1p(-rival.exp().clamp(max=1 - 1e-6))
-    truth = functional.softmax(z.float(), 1).gather(1, y[:, None])[:, 0]
+    log_p = functional.log_softmax(losses.widened(z_adv), 1)
+    rival = log_p.scatter(1, y[:, None], -torch.inf).argmax(1, keepdim=True)
+    boosted = -log_p.gather(1, y[:, None])[:, 0] - log_p.scatter(1, rival, -torch.inf).logsumexp(1)
+    truth = functional.softmax(losses.widened(z), 1).gather(1, y[:, None])[:, 0]
     return boosted + objective.beta * divergence(z, z_adv) * (1 - truth)
 
 
@@ -74,7 +75,7 @@ def divergence(z: Tensor, z_adv: Tensor) -> Tensor:
     >>> divergence(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 0.0]])).item()
     0.0
     """
-    log_p, log_q = functional.log_softmax(z.float(), 1), functional.log_softmax(z_adv.float(), 1)
+    log_p, log_q = (functional.log_softmax(losses.widened(part), 1) for part in (z, z_adv))
     return functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
 
 
@@ -83,17 +84,14 @@ def _fit(z: Tensor, y: Tensor, classes: int | None, smoothing: float) -> Tensor:
     if classes is None:
         return losses.squared(z, y)
     if smoothing:
-        return functional.cross_entropy(z.float(), y, reduction="none", label_smoothing=smoothing)
+        return functional.cross_entropy(losses.widened(z), y, reduction="none", label_smoothing=smoothing)
     return losses.cross_entropy(z, y)
 
 
-def _reference(network: nn.Module, x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """The divergence from the clean answer in evaluation mode, in the form of a loss of (outputs, targets)."""
-    training = network.training
-    network.eval()
-    with torch.no_grad():
+def _reference(network: nn.Module, x: Tensor, attack: Guarded) -> Callable[[Tensor, Tensor], Tensor]:
+    """The divergence from the clean answer, in the mode that the attack meets the network in, as a loss of (outputs, targets)."""
+    with guard.untouched(attack.culprit, network, batch_statistics=attack.batch_statistics), torch.no_grad():
         z = network(x)
-    network.train(training)
 
     def from_clean(z_adv: Tensor, _: Tensor) -> Tensor:
         return divergence(z, z_adv)

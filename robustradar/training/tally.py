@@ -42,6 +42,11 @@ class Tally:
         for kind, sums in other._totals.items():
             self._add(kind, sums)
 
+    def mean(self, kind: str) -> float:
+        """The mean loss of a kind that was added."""
+        loss, _, count = self._totals[kind].tolist()
+        return float(loss / count)
+
     def means(self, split: str) -> dict[str, float | None]:
         """Mean losses and accuracies by name: ``train_clean_loss`` and so on; None for what was not added or is not finite."""
         named: dict[str, float | None] = {}

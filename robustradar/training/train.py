@@ -20,10 +20,11 @@ from robustradar.judge import Guarded
 from robustradar.training import loss as losses
 from robustradar.training.cost import Meter
 from robustradar.training.device import DeviceData
+from robustradar.training.convex import Convex
 from robustradar.training.loop import Loop
 from robustradar.training.objective import loss, passes
 from robustradar.training.tally import Tally
-from robustradar.values import Cost, FitRecord, Objective
+from robustradar.values import Cost, FitRecord, FitSpec, Objective
 
 # A fit that is killed loses about this much work; shorter fits are never written in between.
 CHECKPOINT_SECONDS = 20.0
@@ -95,50 +96,87 @@ def train(
         Failure: The loss was not finite, twice, or a plugin failed.
     """
     start = copy.deepcopy({name: value.cpu() for name, value in loop.network.state_dict().items()})
-    try:
-        return _train(loop, evaluation, told, checkpoint)
-    except _Diverged:
-        calmer = replace(loop.recipe, lr=loop.recipe.lr * RETRY_SHARE)
-        loop.network.load_state_dict(start)
-        again = Loop(loop.spec, loop.network, calmer, loop.data, loop.attack)
-        if again.attack is not None:
-            again.attack.reseed()
+    calmer = replace(loop.recipe, lr=loop.recipe.lr * RETRY_SHARE)
+    kept, spent = _kept(checkpoint, loop.spec), Cost(0, 0, 0.0)
+    if kept is None or kept["lr"] != calmer.lr:
         try:
-            trained = _train(again, evaluation, told, checkpoint)
-        except _Diverged as second:
-            raise Failure("training", f"diverged: {second}, also at a tenth of the learning rate. Use a smaller lr.") from None
-        return replace(trained, record=replace(trained.record, flags=(*trained.record.flags, f"diverged-once:lr={calmer.lr:g}")))
+            return _train(loop, evaluation, told, _Progress(checkpoint, kept))
+        except _Diverged as first:
+            kept, spent = None, first.cost
+    loop.network.load_state_dict(start)
+    again = begin(loop.spec, loop.network, calmer, loop.data, loop.attack)
+    if again.attack is not None:
+        again.attack.reseed()
+    try:
+        trained = _train(again, evaluation, told, _Progress(checkpoint, kept, spent))
+    except _Diverged as second:
+        raise Failure("training", f"diverged: {second}, also at a tenth of the learning rate. Use a smaller lr.") from None
+    return replace(trained, record=replace(trained.record, flags=(*trained.record.flags, f"diverged-once:lr={calmer.lr:g}")))
+
+
+def begin(spec: FitSpec, network: nn.Module, recipe: Recipe, data: DeviceData, attack: Guarded | None) -> Loop:
+    """A fit at its start, as the recipe's optimizer wants it."""
+    return (Convex if recipe.optimizer == "lbfgs" else Loop)(spec, network, recipe, data, attack)
 
 
 class _Diverged(Exception):
     """The loss is not finite."""
 
+    def __init__(self, reason: str, cost: Cost) -> None:
+        super().__init__(reason)
+        self.cost = cost
 
-def _train(loop: Loop, evaluation: Guarded | None, told: Callable[[int], None], checkpoint: Checkpoint | None) -> Trained:
+
+@dataclass(frozen=True, eq=False)
+class _Progress:
+    """What an attempt starts with.
+
+    Attributes:
+        checkpoint: Where it is kept.
+        kept: What was found there of this very attempt.
+        spent: What earlier attempts have cost.
+    """
+
+    checkpoint: Checkpoint | None
+    kept: dict[str, Any] | None = None
+    spent: Cost = Cost(0, 0, 0.0)
+
+
+def _kept(checkpoint: Checkpoint | None, spec: FitSpec) -> dict[str, Any] | None:
+    """What is kept of this fit; None where it is of another."""
+    kept = None if checkpoint is None else checkpoint.read()
+    return kept if isinstance(kept, dict) and kept.get("key") == spec.key else None
+
+
+def _train(loop: Loop, evaluation: Guarded | None, told: Callable[[int], None], progress: _Progress) -> Trained:
     """One attempt."""
-    recipe, data = loop.recipe, loop.data
+    spec, recipe, data = loop.spec, loop.recipe, loop.data
     meter, history = Meter(data), _History([], math.inf, 0, {})
-    with guard.generators_restored(), meter.on(loop.running):
-        torch.manual_seed(loop.spec.seed)
-        if checkpoint is not None and (kept := checkpoint.read()) is not None and kept["lr"] == recipe.lr:
-            loop.restore(kept["loop"])
-            history = _History(**kept["history"])
-            meter.add(Cost(**kept["cost"]))
+    meter.add(progress.spent)
+
+    def ended() -> bool:
+        return loop.finished or len(history.epochs) >= recipe.epochs or history.stalled(recipe)
+
+    with guard.generators_restored(), meter.on(loop.network, loop.running, loop.evaluated):
+        torch.manual_seed(spec.seed)
+        if progress.kept is not None:
+            loop.restore(progress.kept["loop"])
+            history = _History(**progress.kept["history"])
+            meter.add(Cost(**progress.kept["cost"]))
         saved = time.monotonic()
-        while len(history.epochs) < recipe.epochs and not history.stalled(recipe):
+        while not ended():
             tally = loop.epoch()
-            found = guard.call(loop.culprit, lambda: evaluate(loop.judged, data, loop.spec.objective, evaluation))
-            means = {**tally.means("train"), **found}
+            found = guard.call(loop.culprit, lambda: evaluate(loop.evaluated, data, spec.objective, evaluation))
+            means = {**tally.means("train"), **found, **loop.facts}
             if means["train_objective_loss"] is None or means["evaluation_objective_loss"] is None:
-                raise _Diverged(f"the loss is not finite after epoch {len(history.epochs) + 1} of {recipe.epochs}")
+                raise _Diverged(f"the loss is not finite after epoch {len(history.epochs) + 1} of {recipe.epochs}", meter.cost)
             history.add(means, loop.judged, recipe)
             told(len(history.epochs))
-            if checkpoint is not None and time.monotonic() - saved >= CHECKPOINT_SECONDS and len(history.epochs) < recipe.epochs:
+            if progress.checkpoint is not None and time.monotonic() - saved >= CHECKPOINT_SECONDS and not ended():
                 saved = time.monotonic()
-                checkpoint.write({"lr": recipe.lr, "loop": loop.state(), "history": vars(history), "cost": vars(meter.cost)})
-    flags = () if loop.micro == recipe.batch else (f"micro-batch:{loop.micro}",)
-    spec = loop.spec
-    return Trained(FitRecord(spec.key, spec.json(), tuple(history.epochs), history.selected, meter.cost, flags), history.state)
+                state = {"key": spec.key, "lr": recipe.lr, "loop": loop.state(), "history": vars(history), "cost": vars(meter.cost)}
+                progress.checkpoint.write(state)
+    return Trained(FitRecord(spec.key, spec.json(), tuple(history.epochs), history.selected, meter.cost, loop.flags), history.state)
 
 
 def selection(means: dict[str, Any], recipe: Recipe) -> float:
@@ -213,7 +251,7 @@ def trial(loop: Loop, evaluation: Guarded | None, steps: int) -> float:
     def timed() -> float:
         loop.running.train()
         taken(1)
-        return recipe.epochs * (taken(counted) / counted * samples / batch + evaluated())
+        return recipe.epochs * (loop.passes * taken(counted) / counted * samples / batch + evaluated())
 
     with guard.generators_restored():
         return guard.call(loop.culprit, timed)

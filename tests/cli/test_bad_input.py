@@ -114,7 +114,7 @@ OPTIONS = [
 def test_a_wrong_option_is_refused_before_anything_is_trained(options: str, expected: str, run: Callable[[str], Any], tiny: str) -> None:
     done = run(f"rank {tiny} {options}")
     assert (done.code, done.message, done.out) == (2, expected, "")
-    assert "columns=cleen" in options or not list(Path("store").glob("fits/*/*"))
+    assert not list(Path("store").glob("fits/*/*"))
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])
@@ -218,7 +218,7 @@ REGISTRIES = [
         "mine.yaml:2: studyes: key: got 'studyes', expected one of architectures, attacks, datasets, defaults, metrics, rankers, recipes, "
         "reporters, studies. Did you mean 'studies'?",
     ),
-    ("studies:\n  q:\n    sedes: 2\n", "mine.yaml:3: studies.q.sedes: key: got 'sedes', expected one of <…>. Did you mean 'seeds'?"),
+    ("studies:\n  q:\n    sedes: 2\n", "mine.yaml:3: studies.q.sedes: key: got 'sedes', expected one of <…>. Did you mean 'seeds'<…>?"),
     ("studies:\n  q:\n    seeds: 0\n", "mine.yaml:3: studies.q.seeds: got '0', expected a whole number of at least 1."),
     ("studies:\n  q:\n    architectures: linear\n", "mine.yaml:3: studies.q.architectures: got 'linear', expected a list."),
     ("attacks:\n  p:\n", "mine.yaml:2: attacks.p: got nothing, expected a text."),

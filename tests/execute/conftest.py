@@ -23,13 +23,13 @@ from robustradar.values import Outcome, Ref
 
 
 def blobs(n: int = 64, classes: int = 3, *, final: bool = False, seed: int = 0) -> Data:
-    """Well separated classes in four features inside [0, 1]."""
+    """Overlapping classes in four features inside [0, 1]."""
     rng = np.random.default_rng(seed)
     centres = np.array([[0.2, 0.2, 0.8, 0.5], [0.8, 0.2, 0.2, 0.5], [0.5, 0.8, 0.5, 0.2]])[:classes]
 
     def split(size: int) -> Split:
         y = np.arange(size) % classes
-        return Split((centres[y] + 0.06 * rng.standard_normal((size, 4))).clip(0, 1).astype(np.float32), y)
+        return Split((centres[y] + 0.25 * rng.standard_normal((size, 4))).clip(0, 1).astype(np.float32), y)
 
     return Data(split(n), split(32), split(16) if final else None, classes, (0.0, 1.0))
 

@@ -67,6 +67,31 @@ class Frail(Fuse):
     message = "CUDA out of memory. Tried to allocate 2.00 GiB"
 
 
+class Narrow(nn.Module):
+    """Takes few samples at a time while it is trained."""
+
+    limit = 8
+
+    def __init__(self, inside: nn.Module) -> None:
+        super().__init__()
+        self.inside = inside
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and len(x) > self.limit:
+            raise RuntimeError(Frail.message)
+        return self.inside(x)  # type: ignore[no-any-return]
+
+
+def narrow(shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """Runs out of memory for more than eight samples."""
+    return Narrow(linear(shape, outputs))
+
+
+def picky(shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """Wants images."""
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.LazyLinear(outputs))
+
+
 def frail(shape: tuple[int, ...], outputs: int) -> nn.Module:
     """Runs out of memory while it is trained."""
     return Frail(linear(shape, outputs))
@@ -74,13 +99,17 @@ def frail(shape: tuple[int, ...], outputs: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class Sign(rr.Attack):
-    """One step along the gradient's sign."""
+    """Steps along the gradient's sign; together they are as long as the ball's radius."""
+
+    steps: int = 1
 
     def perturb(self, victim: rr.Victim, x: Tensor, y: Tensor) -> Tensor:
-        x = x.clone().requires_grad_()
-        (g,) = torch.autograd.grad(victim.loss(victim.model(x), y).sum(), x)
-        moved = x.detach() + victim.eps * g.sign()
-        return moved.clamp(*victim.bounds) if victim.bounds else moved
+        for _ in range(self.steps):
+            x = x.detach().requires_grad_()
+            (g,) = torch.autograd.grad(victim.loss(victim.model(x), y).sum(), x)
+            x = x.detach() + victim.eps / self.steps * g.sign()
+            x = x.clamp(*victim.bounds) if victim.bounds else x
+        return x
 
 
 @dataclass(frozen=True)
@@ -207,7 +236,7 @@ class Odd(rr.Metric):
 
 @rr.hookimpl
 def robustradar_architectures() -> tuple[rr.Architecture, ...]:
-    return tuple(rr.architecture(f) for f in (linear, normed, unbuildable, crooked, nothing, fused, frail))
+    return tuple(rr.architecture(f) for f in (linear, normed, unbuildable, crooked, nothing, picky, fused, frail, narrow))
 
 
 @rr.hookimpl

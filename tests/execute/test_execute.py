@@ -51,7 +51,7 @@ def module(catalog: Any) -> Any:
 
 def test_a_run_yields_an_outcome_for_every_measurement_and_the_fits(lab: Lab) -> None:
     found, executed = lab.run((FITTED, "menagerie/normed:width=4"), ("accuracy", "attacked", "size"))
-    assert found["linear accuracy"].value > 0.9
+    assert found["linear accuracy"].value > 0.5
     assert found["linear size"] == Measured(15.0)
     assert isinstance(found["normed:width=4 attacked_loss"], Measured)
     assert len(found) == 6
@@ -68,6 +68,7 @@ def test_a_run_yields_an_outcome_for_every_measurement_and_the_fits(lab: Lab) ->
     [
         ("unbuildable", "ValueError: needs images of 32 pixels"),
         ("crooked", "maps a batch of 2 to [2, 4], expected [2, 3]."),
+        ("picky", "RuntimeError: Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: [2, 4]"),
         ("nothing", "build() returned NoneType, expected a torch.nn.Module."),
     ],
 )

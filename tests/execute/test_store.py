@@ -289,15 +289,16 @@ def test_damaged_samples_are_found_and_put_away(store: Store, damage: str) -> No
 
 
 WRITER = """
-import sys, torch
+import sys
+import numpy as np
 from pathlib import Path
 from robustradar.store import Store
-from robustradar.values import Cost, FitRecord
+from robustradar.values import Measured
 store, key = Store(Path(sys.argv[1])), sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()
 for n in range(20):
-    store.save_fit(FitRecord(key[:-2] + f"{n:02d}", {}, ({},), 1, Cost(1, 1, 0.0)), {"w": torch.full((1000,), float(n))})
+    store.save_outcome(key[:-2] + f"{n:02d}", {"a": Measured(float(n), samples=np.full(1000, n))})
 """
 
 
@@ -311,9 +312,9 @@ def test_two_processes_may_publish_the_same_keys_at_once(store: Store) -> None:
         writer.communicate("go\n", timeout=60)
         assert writer.returncode == 0
     for n in range(20):
-        state = store.state(KEY[:-2] + f"{n:02d}")
-        assert state is not None
-        assert state["w"].unique().tolist() == [n]
+        found = store.outcome(KEY[:-2] + f"{n:02d}")
+        assert found == {"a": Measured(float(n))}
+        assert found["a"].samples.tolist() == [n] * 1000  # type: ignore[union-attr]
     assert left_over(store) == []
 
 

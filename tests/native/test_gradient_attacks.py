@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robustradar import Attack, Victim
 from robustradar.numerics.balls import norm
-from robustradar_native.attack import FGM, FGSM, PGD, Momentum, attacks
+from robustradar_native.attack import FGM, FGSM, NFGSM, PGD, Momentum, attacks
 from robustradar_native.gradient import Climb, fgm, losses, pgd
 
 INF = math.inf
@@ -201,6 +201,20 @@ def test_fgsm_is_a_clipped_sign_step(victim: Make, digits: Digits) -> None:
     torch.testing.assert_close(FGSM().perturb(victim(model), x, y), (x + 0.1 * gradient.sign()).clamp(0, 1))
 
 
+def test_n_fgsm_is_a_sign_step_from_noise_beyond_the_ball_that_keeps_to_its_reach_and_the_box(victim: Make, digits: Digits) -> None:
+    model, x, y = digits
+    attack = NFGSM()
+    found = attack.perturb(victim(model), x, y)
+    distance = (found - x).abs().flatten(1).amax(1)
+    assert (distance > 0.1).all()
+    assert distance.max() <= attack.reach * 0.1 + 1e-6
+    assert ((found >= 0) & (found <= 1)).all()
+    eta = (torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1) * 0.2
+    start = (x + eta).clamp(0, 1).requires_grad_()
+    (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(model(start), y), start)
+    torch.testing.assert_close(found, (start.detach() + 0.1 * gradient.sign()).clamp(0, 1))
+
+
 def test_momentum_follows_the_formula(victim: Make) -> None:
     """Two steps by hand: direction 1 = g / |g|_1, direction 2 = mu * direction 1 + g / |g|_1."""
     x, y = torch.full((1, 2), 0.5), torch.zeros(1)
@@ -218,6 +232,7 @@ def test_declarations() -> None:
         "fgsm": ("max_loss", (INF,), False, 0),
         "fgm": ("max_loss", None, False, 0),
         "pgd": ("max_loss", None, False, 0),
+        "n-fgsm": ("max_loss", (INF,), False, 0),
         "momentum": ("max_loss", both, False, 0),
         "apgd-ce": ("max_loss", both, False, 0),
         "apgd-dlr": ("first_success", both, False, 3),

@@ -1,0 +1,14 @@
+"""Attacks of Foolbox as a second opinion: ``foolbox/ProjectedGradientDescent``. Needs ``pip install 'robustradar[foolbox]'``."""
+
+from __future__ import annotations
+
+import robustradar
+
+
+@robustradar.hookimpl
+def robustradar_attacks() -> tuple[robustradar.Attack, ...]:
+    """The attacks of the table; Foolbox itself is imported when one runs, so that they are listed without it."""
+    from robustradar_foolbox.attack import declare
+    from robustradar_foolbox.table import ROWS
+
+    return tuple(map(declare, ROWS))

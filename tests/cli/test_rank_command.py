@@ -1,0 +1,407 @@
+"""`robustradar rank` from the arguments to the files: what is printed, written, shared, repeated and told."""
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robustradar import screening
+from robustradar.cli import progress
+
+Run = Callable[[str], Any]
+
+TABLE = """\
+  rank  95 %    candidate             clean accuracy % ↑*    parameters
+------  ------  ------------------  ---------------------  ------------
+     1  #–#     papers/mlp:width=4             #.# ±#.# a            98
+     2  #–#     papers/linear                  #.# ±#.# a            34
+
+* ranked by clean_accuracy. ± is half the 95 % interval; '95 %' is the interval of the rank.
+a = selected-on-evaluation: the epoch was selected on the samples that it was measured on, and no split is held out for a final claim
+
+Written: out/scores.json, out/scores.csv, out/ranking.md
+"""
+
+
+def masked(text: str) -> str:
+    """Ranks' intervals and decimals as #; right-aligned numbers keep their column's width."""
+    text = re.sub(r"\d+–\d+", "#–#", text)
+    return re.sub(r" *\d+\.\d( ±)\d+\.\d", lambda m: "#.# ±#.#".rjust(len(m[0])), text)
+
+
+def test_a_table_is_printed_and_three_files_are_written(run: Run, tiny: str) -> None:
+    done = run(f"rank {tiny} --arch linear --arch mlp:width=4 --metric clean-accuracy --metric parameters")
+    assert done.code == 0
+    assert masked(done.out) == masked(TABLE)
+    assert sorted(path.name for path in Path("out").iterdir()) == ["ranking.md", "scores.csv", "scores.json"]
+    document = json.loads(Path("out/scores.json").read_text())
+    assert [row["candidate"] for row in document["ranking"]] == ["papers/mlp:width=4", "papers/linear"]
+    rows = list(csv.DictReader(Path("out/scores.csv").read_text().splitlines()))
+    assert [(row["candidate"], row["column"]) for row in rows] == [(row["candidate"], row["column"]) for row in document["scores"]]
+    markdown = Path("out/ranking.md").read_text()
+    assert markdown.startswith("# Ranking: rank\n\n2 candidates on native/npz:path=tiny.npz (40 train, 20 evaluation samples), threat ")
+    assert f"    {document['provenance']['command']}\n" in markdown
+
+
+def test_without_out_the_results_lie_in_a_folder_named_by_the_study(run: Run, tiny: str) -> None:
+    Path("mine.yaml").write_text("studies:\n  small:\n    architectures: [linear]\n    metrics: [baselines/parameters]\n")
+    options = tiny.replace("--out out", "")
+    assert run(f"rank small {options} --registry mine.yaml").code == 0
+    assert run(f"rank {options} --arch linear --metric parameters").code == 0
+    assert sorted(str(path) for path in Path("robustradar-results").glob("*/scores.json")) == [
+        "robustradar-results/rank/scores.json",
+        "robustradar-results/small/scores.json",
+    ]
+
+
+def test_options_override_a_study_and_a_study_the_defaults(run: Run, tiny: str) -> None:
+    Path("mine.yaml").write_text(
+        "defaults:\n  norm: l2\n  eps: 0.3\nstudies:\n  small:\n    architectures: [linear]\n    metrics: [clean-accuracy]\n    eps: 0.2\n"
+    )
+    line = f"rank small {tiny} --registry mine.yaml --json"
+    assert run(line).json["study"]["threat"] == {"norm": "l2", "eps": 0.2, "bounds": [0, 1]}
+    assert run(f"{line} --eps 8/255").json["study"]["threat"] == {"norm": "l2", "eps": 8 / 255, "bounds": [0, 1]}
+    assert run(f"{line} --arch mlp:width=4 --metric parameters").json["study"]["candidates"] == ["papers/mlp:width=4"]
+
+
+def test_json_stands_alone_on_standard_output(run: Run, tiny: str) -> None:
+    done = run(f"rank {tiny} --arch linear --metric parameters --json")
+    assert done.out.strip() == Path("out/scores.json").read_text().strip()
+    assert done.json["schema"] == "robustradar/1"
+    assert done.err.splitlines()[-1] == "Written: out/scores.json, out/scores.csv, out/ranking.md"
+
+
+def test_a_second_run_trains_nothing_and_says_the_same(run: Run, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = f"rank {tiny} --arch linear --arch mlp:width=4 --metric clean-accuracy --metric robust-accuracy-trained --seeds 2 --json"
+    first = run(line)
+    monkeypatch.setattr("robustradar.execute.train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("robustradar.execute.Execution.measure", lambda *_, **__: pytest.fail("measured again"))
+    second = run(line)
+    assert (first.code, second.code) == (0, 0)
+    assert {fit["cached"] for fit in first.json["fits"]} == {False}
+    assert {fit["cached"] for fit in second.json["fits"]} == {True}
+    assert "0 epochs to train, 0 measurements to make" in second.err
+
+    def timeless(text: str) -> str:
+        return re.sub(r'("cached"|"time"): .*', r"\1", text)
+
+    assert timeless(second.out) == timeless(first.out)
+
+
+def test_the_same_seed_gives_the_same_bits_in_another_store(run: Run, tiny: str) -> None:
+    line = f"rank {tiny} --arch mlp:width=4 --metric robust-accuracy-trained --seeds 2 --json"
+    first, second = run(line).json, run(f"{line} --store other").json
+    assert first["scores"] == second["scores"]
+    for one, other in zip(first["fits"], second["fits"], strict=True):
+        assert one["key"] == other["key"]
+        assert Path(one["weights"]).read_bytes() == Path(other["weights"]).read_bytes()
+    seeds = {fit["spec"]["seed"]: Path(fit["weights"]).read_bytes() for fit in first["fits"]}
+    assert seeds[0] != seeds[1]
+
+
+def test_a_candidate_given_twice_counts_once(run: Run, tiny: str) -> None:
+    done = run(f"rank {tiny} --arch linear --arch papers/linear:bias=true --arch linear --metric parameters --json")
+    assert done.json["study"]["candidates"] == ["papers/linear"]
+    assert len(done.json["scores"]) == 1
+
+
+def test_one_candidate_is_as_good_as_many(run: Run, tiny: str) -> None:
+    done = run(f"rank {tiny} --arch linear --json")
+    assert done.code == 0
+    assert [(row["rank"], row["rank_low"], row["rank_high"]) for row in done.json["ranking"]] == [(1, 1, 1)]
+
+
+def test_regression_is_ranked_by_losses(run: Run, tiny: str) -> None:
+    arrays = dict(np.load("tiny.npz"))
+    arrays |= {f"y_{name}": arrays[f"x_{name}"].mean((1, 2, 3)) for name in ("train", "test")}
+    np.savez("float.npz", **arrays)
+    done = run(f"rank {tiny} --data npz:path=float.npz --arch linear --arch mlp:width=4 --metric clean-accuracy --json")
+    assert done.code == 0
+    assert done.json["study"]["data"]["classes"] is None
+    assert done.json["ranked_by"] == ["clean_loss"]
+    assert len(done.json["ranking"]) == 2
+    states = {(row["column"], row["state"], row["reason"]) for row in done.json["scores"]}
+    assert states == {
+        ("clean_accuracy", "skipped", "an accuracy needs classes, and the data are regression"),
+        ("clean_loss", "measured", None),
+    }
+
+
+def test_a_held_out_split_is_claimed_on_and_lifts_the_flag(run: Run, tiny: str) -> None:
+    arrays = dict(np.load("tiny.npz"))
+    np.savez("final.npz", **arrays, x_final=arrays["x_test"], y_final=arrays["y_test"])
+    done = run(f"rank {tiny} --data npz:path=final.npz --arch linear --metric clean-accuracy --seeds 2")
+    assert "selected-on-evaluation" not in done.out
+    markdown = Path("out/ranking.md").read_text()
+    assert "## Held-out claim\n\npapers/linear, on samples that were used for no selection" in markdown
+
+
+def test_accuracies_of_first_success_attacks_are_measured_and_their_losses_skipped(run: Run, tiny: str) -> None:
+    attack = "--attack native/square:queries=5"
+    done = run(f"rank {tiny} --arch linear --metric robust-accuracy {attack} --json")
+    assert [(row["column"], row["state"]) for row in done.json["scores"]] == [
+        ("robust_accuracy", "measured"),
+        ("robust_loss", "skipped"),
+    ]
+
+
+# Candidates that fail
+
+NETS = """
+import robustradar
+from torch import nn
+
+class Crash(nn.Module):
+    def __init__(self, outputs):
+        super().__init__()
+        self.last = nn.Linear(16, outputs)
+
+    def forward(self, x):
+        if self.training:
+            raise RuntimeError("kaboom")
+        return self.last(x.flatten(1))
+
+def crash(shape, outputs):
+    "Fails in training."
+    return Crash(outputs)
+
+def wrong_shape(shape, outputs):
+    "Maps to something else."
+    return nn.Flatten()
+
+def no_net(shape, outputs):
+    "Builds something else."
+    return 3
+
+@robustradar.hookimpl
+def robustradar_architectures():
+    return tuple(map(robustradar.architecture, (crash, wrong_shape, no_net)))
+"""
+
+
+def test_candidates_that_fail_say_why_and_the_others_are_ranked(run: Run, tiny: str) -> None:
+    Path("nets.py").write_text(NETS)
+    candidates = "linear mnist-cnn nets/crash nets/wrong_shape nets/no_net nasbench201:cell=99999"
+    line = f"rank {tiny} --plugin nets.py " + " ".join(f"--arch {name}" for name in candidates.split())
+    done = run(f"{line} --metric clean-accuracy --json")
+    assert done.code == 3
+    assert [row["candidate"] for row in done.json["ranking"]] == ["papers/mnist-cnn", "papers/linear"]
+    reasons = {row["candidate"]: row["reason"] for row in done.json["scores"] if row["state"] == "failed"}
+    assert "RuntimeError: kaboom" in reasons["nets/crash"]
+    assert reasons["nets/wrong_shape"] == "architecture nets/wrong_shape (nets.py): maps a batch of 2 to [2, 16], expected [2, 2]."
+    assert reasons["nets/no_net"] == "architecture nets/no_net (nets.py): build() returned int, expected a torch.nn.Module."
+    assert reasons["papers/nasbench201:cell=99999"].startswith(
+        "architecture papers/nasbench201 (robustradar 0.1.0): ValueError: nasbench201: got the cell '99999', expected "
+    )
+    assert {row["candidate"] for row in done.json["unranked"]} == set(reasons)
+    assert done.err.splitlines()[-1] == "8 of 12 cells failed; their reasons are in the results."
+    again = run(f"{line} --metric clean-accuracy --json")
+    assert (again.code, again.json["scores"]) == (3, done.json["scores"])
+
+
+def test_a_candidate_that_cannot_take_the_input_fails_alone(run: Run, tiny: str) -> None:
+    x = np.random.default_rng(0).random((60, 5), dtype=np.float32)
+    y = (x.mean(1) > 0.5).astype(np.int64)
+    np.savez("features.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
+    done = run(f"rank {tiny} --data npz:path=features.npz --arch mlp:width=4 --arch cnn --metric clean-accuracy")
+    assert done.code == 3
+    (line,) = [line for line in done.out.splitlines() if " failed " in line and "ValueError" in line]
+    assert re.sub("  +", "  ", line) == (
+        "papers/cnn  clean_accuracy, clean_loss  failed  architecture papers/cnn (robustradar 0.1.0): ValueError: cnn: got inputs of shape "
+        "[5], expected images [channels, height, width]. Use papers/linear or papers/mlp, which take features."
+    )
+    assert "     1  1–1     papers/mlp:width=4" in done.out
+    assert "     –          papers/cnn                         failed" in done.out
+
+
+def test_training_that_diverges_is_a_failure_with_its_epoch(run: Run, tiny: str) -> None:
+    line = f"rank {tiny} --arch linear --arch mlp:width=4 --recipe quick:epochs=2,lr=1e30 --metric clean-accuracy --metric parameters --json"
+    done = run(line)
+    assert done.code == 3
+    (reason,) = {row["reason"] for row in done.json["scores"] if row["candidate"] == "papers/mlp:width=4"} - {None}
+    assert re.fullmatch(r"training: diverged: the loss is not finite after epoch [12] of 2.*\. Use a smaller lr\.", reason)
+    assert [row["state"] for row in done.json["scores"] if row["column"] == "parameters"] == ["measured", "measured"]
+    assert done.json["fits"] == []
+
+
+# Progress
+
+
+def test_plain_lines_tell_candidate_fit_epoch_and_time_left_where_there_is_no_terminal(
+    run: Run, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    done = run(f"rank {tiny} --arch linear --metric clean-accuracy --metric robust-accuracy-trained")
+    assert [re.sub(r"about \d+ s", "about # s", line) for line in done.err.splitlines()] == [
+        "4 epochs to train, 2 measurements to make",
+        "papers/linear [clean, seed 0]: epoch 1/2; 1/4 in all, about # s left",
+        "papers/linear [clean, seed 0]: epoch 2/2; 2/4 in all, about # s left",
+        "papers/linear [adversarial linf 8/255 native/pgd, seed 0]: epoch 1/2; 3/4 in all, about # s left",
+        "papers/linear [adversarial linf 8/255 native/pgd, seed 0]: epoch 2/2; 4/4 in all, about # s left",
+    ]
+
+
+def test_quiet_means_quiet(run: Run, tiny: str) -> None:
+    assert run(f"rank {tiny} --arch linear --metric clean-accuracy --quiet").err == ""
+
+
+def test_failures_are_told_at_once_a_line_a_reason(run: Run, tiny: str) -> None:
+    Path("nets.py").write_text(NETS)
+    done = run(f"rank {tiny} --plugin nets.py --arch nets/no_net --metric clean-accuracy")
+    assert done.err.splitlines()[1:] == [
+        "failed: nets/no_net [clean, seed 0]: build() returned int, expected a torch.nn.Module.",
+        "failed: baselines/clean-accuracy of nets/no_net: build() returned int, expected a torch.nn.Module.",
+        "2 of 2 cells failed; their reasons are in the results.",
+    ]
+
+
+def test_on_a_terminal_a_bar_is_drawn_and_cleared(run: Run, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("nets.py").write_text(NETS)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True)
+    done = run(f"rank {tiny} --plugin nets.py --arch linear --arch nets/no_net --metric clean-accuracy --json")
+    assert done.json["schema"] == "robustradar/1"
+    assert "epochs" in done.err and "left" in done.err
+    assert "failed: nets/no_net [clean, seed 0]: build() returned int, expected a torch.nn.Module." in done.err
+
+
+def test_an_interruption_keeps_what_was_finished(run: Run, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = f"rank {tiny} --arch linear --arch mlp:width=4 --metric clean-accuracy --json"
+
+    def interrupted(self: Any, spec: Any, reason: str | None) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(progress.Lines, "fitted", interrupted)
+        done = run(line)
+    assert done.code == 130
+    assert done.err.splitlines()[-1] == "Interrupted. What was finished is kept: the same command continues."
+    assert done.out == ""
+    assert [fit["cached"] for fit in run(line).json["fits"]] == [True, False]
+
+
+# Plugins that fail in the middle of a run
+
+PARTS = """
+import robustradar as rr
+
+class Count(rr.Metric):
+    "Not a number."
+    def needs(self, task, threat):
+        return rr.Needs()
+    def measure(self, bench):
+        return {"count": rr.Measured(float("nan"))}
+
+class Needy(Count):
+    "Cannot say what it needs."
+    def needs(self, task, threat):
+        raise ValueError("no idea")
+
+class Odd(rr.Ranker):
+    "Returns something else."
+    def rank(self, table):
+        return 3
+
+class Torn(rr.Ranker):
+    "Fails."
+    def rank(self, table):
+        return 1 / 0
+
+class Nothing(rr.Dataset):
+    "Loads something else."
+    def load(self):
+        return 3
+
+class Lost(rr.Dataset):
+    "Fails."
+    def load(self):
+        raise OSError("disk on fire")
+
+class Mute(rr.Reporter):
+    "Returns something else."
+    def render(self, result):
+        return None
+
+class Broken(rr.Reporter):
+    "Fails."
+    def render(self, result):
+        return 1 / 0
+
+class Far(rr.Attack):
+    "Leaves the ball."
+    def perturb(self, victim, x, y):
+        return x + 1
+
+@rr.hookimpl
+def robustradar_metrics():
+    column = (rr.Column("count", "higher", "1"),)
+    return (Count(name="count", columns=column), Needy(name="needy", columns=column))
+
+@rr.hookimpl
+def robustradar_rankers():
+    return (Odd(name="odd"), Torn(name="torn"))
+
+@rr.hookimpl
+def robustradar_datasets():
+    return (Nothing(name="nothing"), Lost(name="lost"))
+
+@rr.hookimpl
+def robustradar_reporters():
+    return (Mute(name="mute", filename="a.txt"), Broken(name="broken", filename="b.txt"))
+
+@rr.hookimpl
+def robustradar_attacks():
+    return (Far(name="far"),)
+"""
+
+KEPT = "All measurements are kept in the store: run again with another --ranker."
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--metric parts/needy", "metric parts/needy (parts.py): needs() failed: ValueError: no idea"),
+        ("--ranker parts/odd", f"ranker parts/odd (parts.py): rank() returned int, expected robustradar.Ranking. {KEPT}"),
+        ("--ranker parts/torn", f"ranker parts/torn (parts.py): ZeroDivisionError: division by zero. {KEPT}"),
+        ("--data parts/nothing", "dataset parts/nothing (parts.py): load() returned int, expected robustradar.Data."),
+        ("--data parts/lost", "dataset parts/lost (parts.py): OSError: disk on fire"),
+        (
+            "--registry mute.yaml",
+            "reporter parts/mute (parts.py): render() returned NoneType, expected str. out/scores.json is written and complete.",
+        ),
+        (
+            "--registry broken.yaml",
+            "reporter parts/broken (parts.py): ZeroDivisionError: division by zero. out/scores.json is written and complete.",
+        ),
+    ],
+)
+def test_a_plugin_that_a_run_cannot_do_without_ends_it_with_its_name(options: str, expected: str, run: Run, tiny: str) -> None:
+    Path("parts.py").write_text(PARTS)
+    for name in ("mute", "broken"):
+        Path(f"{name}.yaml").write_text(f"defaults: {{reporters: [parts/{name}]}}")
+    done = run(f"rank {tiny} --plugin parts.py --arch linear --metric parameters {options}")
+    assert (done.code, done.message) == (4, expected)
+
+
+def test_a_metric_or_attack_that_breaks_its_contract_fails_its_cells(run: Run, tiny: str) -> None:
+    Path("parts.py").write_text(PARTS)
+    options = "--plugin parts.py --arch linear --metric parts/count --metric robust-accuracy --attack parts/far"
+    done = run(f"rank {tiny} {options} --json")
+    assert done.code == 3
+    assert [row["reason"] for row in done.json["scores"]][:2] == [
+        "metric parts/count (parts.py): measured [nan] for 'count', expected finite numbers. Return Skipped(reason) instead.",
+        "attack parts/far (parts.py): left the linf 8/255 ball: got ‖δ‖ = 31.87·ε, expected at most ε.",
+    ]
+
+
+def test_a_script_does_what_the_command_does(run: Run, tiny: str, tmp_path: Path) -> None:
+    done = run(f"rank {tiny} --arch linear --metric clean-accuracy --json")
+    request = screening.Request(("linear",), "npz:path=tiny.npz", recipe="quick:epochs=2,lr=0.03", metrics=("clean-accuracy",))
+    result = screening.rank(screening.prepare(None, request), store=tmp_path / "own", device="cpu")
+    assert result.json()["scores"] == done.json["scores"]

@@ -1,0 +1,260 @@
+"""Foolbox's attacks through the host's judge: the contract first, then the library's traps."""
+
+import dataclasses
+import functools
+import inspect
+import math
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+from robustradar import Attack, Attacked, Threat, UsageError, Victim
+from robustradar.contract.declaration import parameters
+from robustradar.errors import Failure
+from robustradar.judge import Guarded
+from robustradar.numerics import balls
+from robustradar_foolbox import robustradar_attacks
+from robustradar_foolbox.table import ROWS
+
+foolbox = pytest.importorskip("foolbox.attacks", reason="needs the extra foolbox")
+
+ATTACKS = {attack.name: attack for attack in robustradar_attacks()}
+EACH = [(row.name, p) for row in ROWS for p in row.classes]
+STRENGTHS = {math.inf: (0.05, 0.15, 0.3), 2.0: (0.4, 1.2, 2.5), 1.0: (2.0, 6.0, 15.0)}
+QUICK = {"CarliniWagner": {"binary_search_steps": 6, "steps": 60}, "EAD": {"binary_search_steps": 6, "steps": 60}}
+each = pytest.mark.parametrize(("name", "p"), EACH)
+
+
+def quick(name: str) -> Attack:
+    return dataclasses.replace(ATTACKS[name], **QUICK.get(name, {}))
+
+
+@functools.cache
+def trained() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    """A small network, and eight digits that it classifies rightly."""
+    digits = load_digits()
+    x = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16
+    y = torch.tensor(digits.target)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
+        optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+        for _ in range(3):
+            for batch in torch.randperm(1400).split(64):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(x[batch]), y[batch]).backward()
+                optimizer.step()
+    model.eval()
+    right = (model(x[1400:]).argmax(1) == y[1400:]).nonzero().flatten()[:8] + 1400
+    return model, x[right], y[right]
+
+
+def victim(model: nn.Module, p: float, eps: float, bounds: tuple[float, float] | None = (0.0, 1.0), seed: int = 0) -> Victim:
+    return Victim(model, nn.functional.cross_entropy, p, eps, bounds, torch.Generator().manual_seed(seed))
+
+
+def guarded(name: str, p: float, eps: float, classes: int = 10) -> Guarded:
+    return Guarded(quick(name), name, Threat(p, eps, (0.0, 1.0)), classes, 0)
+
+
+@functools.cache
+def judged(name: str, p: float, eps: float) -> Attacked:
+    guard = guarded(name, p, eps)
+    outcome = guard(*trained())
+    guard.verify()
+    return outcome
+
+
+# The contract
+
+
+@each
+def test_each_row_fits_its_classes(name: str, p: float) -> None:
+    (row,) = [row for row in ROWS if row.name == name]
+    accepted = inspect.signature(getattr(foolbox, row.classes[p])).parameters
+    words = [word.partition("=") for word in row.arguments.split()]
+    assert {argument for argument, _, _ in words} <= set(accepted)
+    sources = {"relative_step" if source == "share" else source or argument for argument, _, source in words}
+    assert sources == {field.name for field in parameters(ATTACKS[name])}
+    assert issubclass(getattr(foolbox, row.classes[p]), foolbox.base.MinimizationAttack) == (row.kind == "min_norm")
+
+
+def test_declaring_imports_neither_foolbox_nor_torch() -> None:
+    code = "import sys, robustradar_foolbox as f; f.robustradar_attacks(); print(sorted({'torch', 'numpy', 'foolbox'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "foolbox", None)
+    message = r"^foolbox/DDN: got no foolbox, expected it installed\. Run: pip install 'robustradar\[foolbox\]'\.$"
+    with pytest.raises(UsageError, match=message):
+        guarded("DDN", 2.0, 0.1)(*trained())
+
+
+@each
+def test_the_result_lies_in_box_and_ball_and_zero_strength_is_the_identity(name: str, p: float) -> None:
+    model, x, y = trained()
+    found = quick(name).perturb(victim(model, p, STRENGTHS[p][1]), x, y)
+    assert (found.dtype, found.shape, found.requires_grad) == (torch.float32, x.shape, False)
+    assert 0 <= found.min() <= found.max() <= 1
+    if ATTACKS[name].kind == "max_loss":
+        assert balls.norm(found - x, p).max() <= STRENGTHS[p][1] * (1 + 1e-5)
+    assert torch.equal(ATTACKS[name].perturb(victim(model, p, 0.0), x, y), x)
+
+
+@each
+def test_strength_grows_with_the_ball_and_breaks_the_network(name: str, p: float) -> None:
+    small, middle, large = (judged(name, p, eps) for eps in STRENGTHS[p])
+    assert large.correct.sum() <= middle.correct.sum() <= small.correct.sum()
+    assert large.correct.float().mean() <= 0.25
+
+
+@each
+def test_everything_is_restored_and_nothing_but_the_generator_matters(name: str, p: float) -> None:
+    model, x, y = trained()
+    guard, results = guarded(name, p, STRENGTHS[p][0]), []
+    for seed in (1, 2):
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+        guard.reseed()
+        results.append(guard.perturb(model, x, y))
+        assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == states
+    assert torch.equal(*results)
+    assert not any(module.training for module in model.modules())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_another_seed_starts_elsewhere() -> None:
+    model, x, y = trained()
+    first, other = (ATTACKS["ProjectedGradientDescent"].perturb(victim(model, 2.0, 0.1, seed=seed), x, y) for seed in (0, 1))
+    assert not torch.equal(first, other)
+
+
+# Oracles: a linear network of two classes
+
+
+def linear() -> tuple[nn.Module, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The network, inputs far from the walls, the labels that it gives them, and the logits' difference per unit of each feature."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
+        x = 0.45 + 0.1 * torch.rand(8, 1, 4, 4)
+    return model, x, model(x).argmax(1), (model[1].weight[1] - model[1].weight[0]).detach()
+
+
+@pytest.mark.parametrize(("name", "p"), [pair for pair in EACH if ATTACKS[pair[0]].kind == "min_norm"])
+def test_the_smallest_perturbation_of_a_linear_network_is_found(name: str, p: float) -> None:
+    model, x, y, w = linear()
+    dual = {math.inf: 1.0, 2.0: 2.0, 1.0: math.inf}[p]
+    z = model(x).detach()
+    distance = (z[:, 0] - z[:, 1]).abs() / torch.linalg.vector_norm(w, dual)
+    eps = float(distance.max())
+    assert not guarded(name, p, 1.3 * eps, 2)(model, x, y).correct.any()
+    assert guarded(name, p, 0.98 * float(distance.min()), 2)(model, x, y).correct.all()
+
+
+@pytest.mark.parametrize("name", ["FastGradient", "BasicIterative", "ProjectedGradientDescent", "MomentumIterative"])
+@pytest.mark.parametrize("p", [math.inf, 2.0])
+def test_the_worst_loss_of_a_linear_network_is_found(name: str, p: float) -> None:
+    model, x, y, w = linear()
+    eps = 0.02 if math.isinf(p) else 0.1
+    signs = (1 - 2 * y.float()).view(-1, 1, 1, 1)
+    exact = x + eps * signs * balls.ascent(w[None], p).view(1, 1, 4, 4)
+    loss = nn.functional.cross_entropy(model(exact), y, reduction="none")
+    torch.testing.assert_close(guarded(name, p, eps, 2)(model, x, y).loss, loss, rtol=2e-3, atol=1e-5)
+
+
+# The library's traps
+
+
+def test_inputs_and_strengths_in_the_wrong_units_are_refused() -> None:
+    model, x, y = trained()
+    message = r"^foolbox/DDN: got inputs from -2 to 2, expected them in \(0\.0, 1\.0\)\. Put the normalisation inside the network\.$"
+    with pytest.raises(ValueError, match=message):
+        ATTACKS["DDN"].perturb(victim(model, 2.0, 0.1), (x - 0.5) * 4, y)
+    message = r"^foolbox/DDN: got ε = -0\.1, expected at least 0\. Give the radius in the data's own units, such as 8/255\.$"
+    with pytest.raises(ValueError, match=message):
+        ATTACKS["DDN"].perturb(victim(model, 2.0, -0.1), x, y)
+
+
+def test_steps_that_cannot_reach_the_surface_are_refused() -> None:
+    attack = dataclasses.replace(ATTACKS["BasicIterative"], steps=4, relative_step=0.2)
+    message = (
+        r"^foolbox/BasicIterative: got steps=4 and relative_step=0\.2, which reach 0\.8·ε, expected steps·relative_step >= 1\. "
+        r"Raise one of them, or leave relative_step out for 2\.5/steps\.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        attack.perturb(victim(trained()[0], math.inf, 0.1), *trained()[1:])
+
+
+@pytest.mark.parametrize("bounds", [(-2.0, 3.0), None])
+def test_other_boxes_scale_with_the_data(bounds: tuple[float, float] | None) -> None:
+    model, x, y = trained()
+    wide = nn.Sequential(_Shifted(), model).eval()
+    plain = ATTACKS["FastGradient"].perturb(victim(model, math.inf, 0.02, None), x, y)
+    shifted = ATTACKS["FastGradient"].perturb(victim(wide, math.inf, 0.1, bounds), x * 5 - 2, y)
+    if bounds:
+        plain = plain.clamp(0, 1)
+    torch.testing.assert_close((shifted + 2) / 5, plain, atol=1e-5, rtol=0)
+
+
+class _Shifted(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x + 2) / 5
+
+
+@pytest.mark.parametrize("name", ["CarliniWagner", "EAD"])
+def test_a_search_that_finds_nothing_returns_the_input_not_a_black_image(name: str) -> None:
+    _, x, y = trained()
+    sure = _Sure(y).eval()
+    raw, _, found = getattr(foolbox, "L2CarliniWagnerAttack" if name == "CarliniWagner" else name + "Attack")(
+        binary_search_steps=1, steps=2
+    )(__import__("foolbox").PyTorchModel(sure, bounds=(0, 1), device="cpu"), x, y, epsilons=None)
+    assert not found.any()
+    assert not raw.any()
+    assert torch.equal(quick(name).perturb(victim(sure, ATTACKS[name].norms[0], 100.0), x, y), x)  # type: ignore[index]
+
+
+class _Sure(nn.Module):
+    """Right whatever it sees, with a gradient that is 0."""
+
+    def __init__(self, y: torch.Tensor) -> None:
+        super().__init__()
+        self.y = y
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        answer = self.y.repeat(len(x) // len(self.y)) if len(x) >= len(self.y) else self.y[: len(x)]
+        return nn.functional.one_hot(answer, 10).float() + 0 * x.sum()
+
+
+@each
+def test_gradients_that_vanish_give_no_nan(name: str, p: float) -> None:
+    _, x, y = trained()
+    outcome = guarded(name, p, STRENGTHS[p][0])(_Sure(y).eval(), x, y)
+    assert outcome.x.isfinite().all()
+    assert outcome.correct.all()
+
+
+def test_a_network_s_own_exception_becomes_a_failure() -> None:
+    model, x, y = trained()
+    with pytest.raises(Failure):
+        guarded("ProjectedGradientDescent", 2.0, 0.1).perturb(model, x, y + 10)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@each
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_attack_runs_on_its_inputs_device(name: str, p: float, device: str) -> None:
+    model, x, y = (t.to(device) for t in trained())
+    lent = Victim(model, nn.functional.cross_entropy, p, 0.1, (0.0, 1.0), torch.Generator(device).manual_seed(0))
+    assert quick(name).perturb(lent, x, y).device == x.device
+    model.cpu()
