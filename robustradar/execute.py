@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from robustradar import guard
+from robustradar import guard, trust
 from robustradar.catalog import Catalog
 from robustradar.contract.architecture import Architecture
 from robustradar.contract.attack import Attack
@@ -47,7 +47,7 @@ from robustradar.values import (
     canonical,
 )
 
-METRIC_ATTACK = 4
+METRIC_ATTACK, TRUST_ATTACK = 4, 6
 SELECTED_ON_EVALUATION = "selected-on-evaluation"
 GIVEN_WEIGHTS = "given-weights"
 
@@ -70,6 +70,7 @@ class Execution:
         store: What is finished.
         progress: Who is told.
         trained: Keys of the fits that were trained here, so not taken from the store.
+        trusted: What speaks against an attack on a fit, for the fits of the present candidate.
     """
 
     catalog: Catalog
@@ -77,6 +78,7 @@ class Execution:
     store: Store
     progress: Progress
     trained: set[str] = field(default_factory=set)
+    trusted: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
     def run(self, plan: Plan) -> Executed:
         """All measurements of a plan, candidate by candidate. A failure becomes an outcome and the run goes on.
@@ -90,7 +92,11 @@ class Execution:
         self.progress.planned(epochs, sum(not store.has_outcome(m.key) for m in plan.measurements))
         outcomes: dict[str, Mapping[str, Outcome]] = {}
         used: dict[str, FitUse] = {}
+        candidate = None
         for measurement in plan.measurements:
+            if measurement.candidate != candidate:
+                candidate = measurement.candidate
+                self.trusted.clear()
             found = self.outcomes(measurement)
             outcomes[measurement.key] = found
             for _, spec in measurement.fits:
@@ -162,9 +168,23 @@ class Execution:
             attack.verify()
         outcomes = _checked(found, metric, culprit)
         flags = [flag for fit in bench.fits.values() for flag in fit.record.flags]
+        for label, use in measurement.attacks:
+            for name in _met(attacks[label], bench.fits):
+                flags += self._trust(dict(measurement.fits)[name], bench.fits[name].record, use)
         if any(fit.record.epochs for fit in bench.fits.values()) and "final" not in task.sizes:
             flags.append(SELECTED_ON_EVALUATION)
         return {name: _flagged(outcome, flags) for name, outcome in outcomes.items()}
+
+    def _trust(self, spec: FitSpec, record: FitRecord, use: AttackUse) -> tuple[str, ...]:
+        """What speaks against an attack on a fit, found once for all metrics."""
+        key = (spec.key, canonical(use.json()))
+        if key not in self.trusted:
+            x, y = self.data.splits["evaluation"].spread(trust.HEAD)
+            kept = record.epochs[record.selected_epoch - 1] if record.epochs and spec.threat == use.threat else {}
+            inner = kept.get("evaluation_adversarial_accuracy")
+            guarded = self._guarded(use, stream(spec.seed, TRUST_ATTACK))
+            self.trusted[key] = trust.flags(guarded, self._loaded(spec).model, x, y, inner)
+        return self.trusted[key]
 
     def trial(self, spec: FitSpec, steps: int) -> float:
         """About how many seconds a fit takes, from a few steps of it; nothing is kept.
@@ -233,6 +253,12 @@ class Execution:
         """An attack under the guard."""
         attack = self.catalog.bound("attack", use.attack, Attack)
         return Guarded(attack, self.catalog.culprit("attack", use.attack), use.threat, self.data.task.classes, seed)
+
+
+def _met(attack: Guarded, fits: Mapping[str, Fit]) -> list[str]:
+    """The fits that an attack was measured on: those whose model it met, or all where it also met a model that the metric made of them."""
+    met = [name for name, fit in fits.items() if any(model is fit.model for model in attack.met)]
+    return met if len(met) == len(attack.met) else list(fits)
 
 
 def _checked(found: object, metric: Metric, culprit: str) -> dict[str, Outcome]:

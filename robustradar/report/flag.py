@@ -6,13 +6,24 @@ MEANING = {
     "selected-on-evaluation": "the epoch was selected on the samples that it was measured on, and no split is held out for a final claim",
     "given-weights": "the weights were given, not trained here: how they were selected is not known",
     "clean-trained": "measured on a cleanly trained network: weak networks can look robust, so this orders architectures badly",
+    "zero-gradients": "so many samples have an input gradient of exactly zero, where gradient attacks stand still and fake robustness",
+    "random-output": "two passes over the same inputs differ, which misleads attacks that do not average over it",
+    "softmax-output": "the network returns probabilities, not logits: gradients shrink and losses are capped",
+    "one-step-beats-many": "one exact gradient step does better than the attack, a sign of masked gradients or of a misset attack",
+    "black-box-beats-white-box": "random search does what the attack does not, a sign of masked gradients",
+    "unbounded-fails": "with no limit on the perturbation the attack still leaves accuracy above chance: it does not work here",
+    "still-rising": "with twice the steps the attack does better: it has not converged",
+    "flat-in-eps": "at half the strength the attack gains as much loss: it does not use the strength that it is given",
+    "catastrophic-overfitting": "less than half of the accuracy under the attack that it was trained with remains under this one",
+    "unchecked": "the attack or the network failed during this check of the attack, which so says nothing",
 }
 
 
 def meaning(flag: str) -> str:
-    """A flag's sentence; the flag itself where a plugin made it up.
+    """A flag's sentence, with the value that may follow a colon left in place; the flag itself where a plugin made it up.
 
     >>> meaning("my-own")
     'my-own'
     """
-    return f"{flag}: {MEANING[flag]}" if flag in MEANING else flag
+    stem = flag.partition(":")[0]
+    return f"{flag}: {MEANING[stem]}" if stem in MEANING else flag

@@ -59,6 +59,11 @@ class DeviceBatches:
         for start in range(0, len(self), self._size):
             yield self._batch(slice(start, start + self._size))
 
+    def spread(self, limit: int) -> tuple[Tensor, Tensor]:
+        """At most so many samples, evenly over the whole split, which may be sorted by class; the same at every call."""
+        step = max(1, len(self) // limit)
+        return self._batch(slice(0, step * limit, step))
+
     def shuffled(self, generator: torch.Generator, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All samples in a random order, in batches of `size`; the last may be smaller.
 

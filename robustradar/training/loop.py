@@ -119,6 +119,9 @@ class Loop:
         Args:
             descend: Adds gradients, from none.
             size: Samples in the largest of its batches.
+
+        Raises:
+            OutOfMemory: Single samples are too many.
         """
         while True:
             part = Tally(self.data.task.classes)

@@ -18,9 +18,9 @@ from robustradar.contract.recipe import Recipe
 from robustradar.errors import Failure
 from robustradar.judge import Guarded
 from robustradar.training import loss as losses
+from robustradar.training.convex import Convex
 from robustradar.training.cost import Meter
 from robustradar.training.device import DeviceData
-from robustradar.training.convex import Convex
 from robustradar.training.loop import Loop
 from robustradar.training.objective import loss, passes
 from robustradar.training.tally import Tally

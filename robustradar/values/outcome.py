@@ -1,0 +1,101 @@
+"""What measuring yields: numbers with their uncertainty, or a reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from robustradar.values.text import JSON
+
+Direction = Literal["higher", "lower", "none"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number with its uncertainty.
+
+    Attributes:
+        value: Finite.
+        low: Lower end of the 95 % interval or bound; None where the value is exact or no interval is known.
+        high: Upper end.
+        flags: What is to be known before the value is trusted; they stay with it wherever it is shown.
+        details: JSON values that explain it.
+        samples: Per-sample values [n] whose mean is `value`, or None. Kept beside the JSON, for paired comparisons.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    flags: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    samples: Any = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """The metric does not apply here, and says why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Something broke. Never a number."""
+
+    reason: str
+    culprit: str = ""
+
+
+Outcome = Measured | Skipped | Failed
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number that a metric yields.
+
+    Attributes:
+        name: As rankers and tables name it: lower-case words joined by underscores.
+        direction: Whether higher or lower is better, or neither.
+        unit: ``fraction``, ``nats``, ``1`` or the like.
+    """
+
+    name: str
+    direction: Direction
+    unit: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """One cell of the result: a metric's column for a candidate, over all seeds."""
+
+    candidate: str
+    metric: str
+    column: Column
+    outcome: Outcome
+
+    def json(self) -> JSON:
+        """The flat row of the published schema."""
+        row: dict[str, Any] = {
+            "candidate": self.candidate,
+            "metric": self.metric,
+            "column": self.column.name,
+            "state": type(self.outcome).__name__.lower(),
+            "value": None,
+            "low": None,
+            "high": None,
+            "unit": self.column.unit,
+            "direction": self.column.direction,
+            "flags": [],
+            "reason": None,
+            "details": {},
+        }
+        match self.outcome:
+            case Measured():
+                row |= {name: getattr(self.outcome, name) for name in ("value", "low", "high")}
+                row |= {"flags": list(self.outcome.flags), "details": dict(self.outcome.details)}
+            case Skipped():
+                row["reason"] = self.outcome.reason
+            case Failed():
+                row["reason"] = f"{self.outcome.culprit}: {self.outcome.reason}" if self.outcome.culprit else self.outcome.reason
+        return row

@@ -1,0 +1,92 @@
+"""What a run found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from robustradar.values.fit import FitRecord
+from robustradar.values.outcome import Failed, Score
+from robustradar.values.study import Study
+from robustradar.values.text import JSON
+
+
+@dataclass(frozen=True)
+class RankingRow:
+    """One candidate's place: 1 is best; equal scores share a rank; low and high are the rank's 95 % interval."""
+
+    rank: int
+    rank_low: int
+    rank_high: int
+    candidate: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Candidates in order, with the columns that decided, and those that could not be placed.
+
+    Attributes:
+        rows: By rank, then by name.
+        columns: The names of the columns that were ranked on.
+        unranked: Candidate and reason.
+    """
+
+    rows: tuple[RankingRow, ...]
+    columns: tuple[str, ...]
+    unranked: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class FitUse:
+    """A fit as a result shows it."""
+
+    record: FitRecord
+    cached: bool
+    weights: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """All that a run found. Its JSON is the truth; every other form is a rendering of it."""
+
+    study: Study
+    scores: tuple[Score, ...]
+    ranking: Ranking
+    fits: tuple[FitUse, ...]
+    provenance: Mapping[str, Any]
+
+    @property
+    def failed(self) -> tuple[Score, ...]:
+        """The cells that broke."""
+        return tuple(score for score in self.scores if isinstance(score.outcome, Failed))
+
+    def json(self) -> JSON:
+        """The document of schema ``robustradar/1``."""
+        return {
+            "schema": "robustradar/1",
+            "study": self.study.json(),
+            "scores": [score.json() for score in self.scores],
+            "ranking": [
+                {"rank": r.rank, "rank_low": r.rank_low, "rank_high": r.rank_high, "candidate": r.candidate, "score": r.score}
+                for r in self.ranking.rows
+            ],
+            "ranked_by": list(self.ranking.columns),
+            "unranked": [{"candidate": candidate, "reason": reason} for candidate, reason in self.ranking.unranked],
+            "fits": [
+                {
+                    "key": fit.record.key,
+                    "spec": dict(fit.record.spec),
+                    "cached": fit.cached,
+                    "seconds": fit.record.cost.seconds,
+                    "epochs": [dict(epoch) for epoch in fit.record.epochs],
+                    "selected_epoch": fit.record.selected_epoch,
+                    "weights": fit.weights,
+                    "cost": {name: value for name, value in vars(fit.record.cost).items() if name != "seconds"},
+                    "flags": list(fit.record.flags),
+                }
+                for fit in self.fits
+            ],
+            "provenance": dict(self.provenance),
+        }
