@@ -9,7 +9,7 @@ from pathlib import Path
 from robustradar import Attack
 from robustradar.catalog import signature
 
-PLUGINS = ("torchattacks",)
+PLUGINS = ("torchattacks", "foolbox", "art")
 TARGET = Path(__file__).with_name("attacks.md")
 HEAD = """# Attacks
 

@@ -13,6 +13,8 @@ from robustradar import host, registry
 from robustradar.contract.declaration import Declaration, parameters
 from robustradar.errors import UsageError, unknown
 
+_CLASSES_SHOWN = 20
+
 
 def plugins(given: Iterable[str] = ()) -> list[dict[str, Any]]:
     """Every plugin: name, distribution, version, state and what it declares."""
@@ -66,6 +68,45 @@ def text(rows: list[dict[str, Any]]) -> str:
     table = tabulate([[row.get(name) for name in names] for row in rows], names, tablefmt="simple", disable_numparse=True)
     errors = [f"{row['plugin']} ({_origin(row)}): {row['error']}" for row in rows if row.get("error")]
     return "\n".join([table, *([""] if errors else []), *errors])
+
+
+def content(typed: str, given: Iterable[str] = ()) -> dict[str, Any]:
+    """What is in a data set, read and checked as for a ranking.
+
+    Raises:
+        UsageError: The name or a parameter is unknown.
+        DataError: The data are missing or could only give wrong numbers.
+        PluginError: The data set failed.
+    """
+    from robustradar import data, screening
+
+    known = _catalog(given)
+    ref = known.resolve("dataset", typed, "--data")
+    found = screening.loaded(known, ref)
+    return {"id": ref.label, **data.summary(found), "fingerprint": data.fingerprint(found)}
+
+
+def content_text(found: dict[str, Any]) -> str:
+    """The same for a terminal: facts, then a row a split."""
+    bounds = found["bounds"]
+    facts = {
+        "data": found["id"],
+        "shape": " x ".join(map(str, found["shape"])),
+        "dtype": found["dtype"],
+        "bounds": f"{bounds[0]:g} to {bounds[1]:g}" if bounds else "none",
+        "classes": found["classes"] or "none: regression",
+        "fingerprint": found["fingerprint"],
+    }
+    rows = [{"split": name, "samples": split["samples"], **_targets(split)} for name, split in found["splits"].items()]
+    return f"{tabulate(facts.items(), tablefmt='plain', disable_numparse=True)}\n\n{text(rows)}"
+
+
+def _targets(split: dict[str, Any]) -> dict[str, str]:
+    """One split's targets; many classes as their smallest and largest."""
+    if "targets" in split:
+        return {"targets": "{:g} to {:g}".format(*split["targets"])}
+    counts = split["counts"]
+    return {"samples of each class": " ".join(map(str, counts)) if len(counts) <= _CLASSES_SHOWN else f"{min(counts)} to {max(counts)}"}
 
 
 def _origin(row: dict[str, Any]) -> str:

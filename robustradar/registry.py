@@ -168,7 +168,7 @@ class _Reader:
             raise self.error(node, key or "document", f"got {_kind(node)}, expected a mapping.")
         seen: set[str] = set()
         for name_node, value in node.value:
-            name = self.text(name_node, key)
+            name = self.text(name_node, key or "document")
             if name in seen:
                 raise self.error(name_node, f"{key}.{name}".strip("."), "got this key twice, expected it once.")
             seen.add(name)

@@ -94,7 +94,7 @@ def prepare(
     if seeds < 1:
         raise UsageError(f"--seeds: got {seeds}, expected at least 1.")
     ref = catalog.resolve("dataset", request.data or "", place("data", "--data"))
-    data = _loaded(catalog, ref)
+    data = loaded(catalog, ref)
     task = datum.task(data, ref)
     threat = Threat(p, eps, task.bounds)
     _check_strength(threat, task, place("eps", "--eps"))
@@ -185,8 +185,13 @@ def _weights(catalog: Catalog, typed: Iterable[str]) -> dict[Ref, Weights]:
     return found
 
 
-def _loaded(catalog: Catalog, ref: Ref) -> Data:
-    """A data set, checked."""
+def loaded(catalog: Catalog, ref: Ref) -> Data:
+    """A data set, checked.
+
+    Raises:
+        DataError: The data are missing or could only give wrong numbers.
+        PluginError: The data set failed, or returned something else.
+    """
     dataset = catalog.bound("dataset", ref, Dataset)
     try:
         data = guard.call(catalog.culprit("dataset", ref), dataset.load)

@@ -1,7 +1,8 @@
 """What of Foolbox is offered, as data: one row an attack, and one entry a parameter. Checked against the installed library by a test.
 
-Left out is what would mislead: the Adam variants (those of BasicIterative never use Adam in l1 and l2), Brendel and Bethge's attack (it
-needs numba), and the decision-based ones, which fail for the whole batch where one sample finds no start (art/HopSkipJump does not).
+Left out is what would mislead: FMN (release 3.3.4 misses a linear network's boundary by more than 30 % in l2), the Adam variants (those of
+BasicIterative never use Adam in l1 and l2), Brendel and Bethge's attack (it needs numba), and the decision-based ones, which fail for the
+whole batch where one sample finds no start.
 """
 
 from __future__ import annotations
@@ -49,14 +50,13 @@ PARAMETERS: Mapping[str, Any] = {
     "decision_rule": Annotated[Literal["L1", "EN"], Field(description="What is kept: the smallest l1, or the smallest l2² + weight·l1.")],
     "gamma": Annotated[float, Field(gt=0, lt=1, description="Factor by which the radius shrinks and grows.")],
     "init_epsilon": Annotated[float, Field(gt=0, description="First radius, in box widths.")],
-    "max_stepsize": Annotated[float, Field(gt=0, description="First step size, in box widths.")],
 }
 _INF = math.inf
 
 
-def _family(suffix: str, inf: str = "Linf") -> Mapping[float, str]:
+def _family(suffix: str) -> Mapping[float, str]:
     """A class a norm, named alike."""
-    return {_INF: f"{inf}{suffix}", 2.0: f"L2{suffix}", 1.0: f"L1{suffix}"}
+    return {_INF: f"Linf{suffix}", 2.0: f"L2{suffix}", 1.0: f"L1{suffix}"}
 
 
 _ITERATED = "steps rel_stepsize=share"
@@ -126,14 +126,5 @@ ROWS = (
         "Ascent on a sphere that shrinks where the answer is wrong and grows where it is right.",
         "steps init_epsilon gamma",
         {"steps": 100, "init_epsilon": 1.0, "gamma": 0.05},
-    ),
-    Row(
-        "FMN",
-        "min_norm",
-        _family("FMNAttack", "LInf"),
-        "DDN's search in any of the three norms.",
-        "steps max_stepsize gamma",
-        # Foolbox's step of 1 leaves 5 of 8 small digits whole in l1 where this breaks all; see test_foolbox_contract.py.
-        {"steps": 100, "max_stepsize": 0.1, "gamma": 0.05},
     ),
 )

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from robustradar.cli import plan, plugins, rank
+from robustradar.cli import data, plan, plugins, rank
 from robustradar.errors import RobustRadarError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command(epilog=rank.EXAMPLES)(rank.rank)
 app.command(epilog=plan.EXAMPLES)(plan.plan)
+app.add_typer(data.app, name="data")
 app.add_typer(plugins.app, name="plugins")
 
 

@@ -15,10 +15,7 @@ _MARKS = "abcdefghijklmnopqrstuvwxyz"
 
 def text(result: Result) -> str:
     """The ranking for a terminal, then failures, skipped cells and flags where there are any."""
-    parts = [_ranking(result, "simple"), *_notes(result)]
-    if broken := _broken(result, "simple"):
-        parts.append(broken)
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, [_ranking(result, "simple"), "\n".join(_notes(result)), _broken(result, "simple")]))
 
 
 def document(result: Result) -> str:
@@ -30,13 +27,13 @@ def document(result: Result) -> str:
         f"{len(study.candidates)} candidates on {_escaped(study.task.data.label)} ({sizes} samples), threat {study.threat}, "
         f"attack {_escaped(study.attack.label)}, recipe {_escaped(study.recipe.label)}, {len(study.seeds)} seed(s).",
         _ranking(result, "github"),
-        *_notes(result),
+        "\n".join(f"- {_escaped(note)}" for note in _notes(result)),
     ]
     if claim := held_out(result):
         parts += ["## Held-out claim", claim]
     if broken := _broken(result, "github"):
         parts += ["## Failed and skipped", broken]
-    return "\n\n".join([*parts, "## Cost", _cost(result), "## Repeat", _repeat(result)]) + "\n"
+    return "\n\n".join(filter(None, [*parts, "## Cost", _cost(result), "## Repeat", _repeat(result)])) + "\n"
 
 
 def held_out(result: Result) -> str:
@@ -73,7 +70,7 @@ def _ranking(result: Result, form: str) -> str:
     ]
     head = ["rank", "95 %", "candidate", *_heads(shown, result)]
     if form == "github":
-        rows = [[_escaped(str(value)) for value in row] for row in rows]
+        rows, head = [[_escaped(str(value)) for value in row] for row in rows], [_escaped(title) for title in head]
     return tabulate(rows, head, tablefmt=form, disable_numparse=True, colalign=["right", "left", "left", *["right"] * len(shown)])
 
 
@@ -145,7 +142,7 @@ def _notes(result: Result) -> list[str]:
     columns = ", ".join(dict.fromkeys(result.ranking.columns))
     notes = [f"* ranked by {columns}. ± is half the 95 % interval; '95 %' is the interval of the rank."] if columns else []
     notes += [f"{mark} = {meaning(flag)}" for flag, mark in _flag_marks(result).items()]
-    return ["\n".join(notes)] if notes else []
+    return notes
 
 
 def _broken(result: Result, form: str) -> str:

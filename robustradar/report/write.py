@@ -54,6 +54,8 @@ def write(result: Result, reporters: Iterable[tuple[str, Reporter]], out: Path) 
     written = [_replace(out / JSON_NAME, as_json(result))]
     complete = f"{out / JSON_NAME} is written and complete."
     for culprit, reporter in reporters:
+        if reporter.filename == JSON_NAME:
+            raise PluginError(f"{culprit}: got the filename {JSON_NAME!r}, which is the result's own, expected another. {complete}")
         try:
             text = guard.call(culprit, lambda reporter=reporter: reporter.render(result))  # type: ignore[misc]
         except Failure as failure:

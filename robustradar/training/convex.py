@@ -51,12 +51,14 @@ class Convex(Loop):
         """Some steps; losses are those at their end."""
         self.running.eval()
         before = self.optimizer.value, self.optimizer.gradient_norm
+        stuck = 0
         for _ in range(_STEPS):
-            self.optimizer.step(lambda: self._value(Tally(self.data.task.classes)))
-            if self.optimizer.gradient_norm <= self.recipe.tolerance:
+            stuck = 0 if self.optimizer.step(lambda: self._value(Tally(self.data.task.classes))) else stuck + 1
+            if stuck == 2 or self.optimizer.gradient_norm <= self.recipe.tolerance:
                 break
         value, norm = self.optimizer.value, self.optimizer.gradient_norm
-        self.finished = norm <= self.recipe.tolerance or (value >= before[0] - _STILL * abs(value) and norm >= before[1] / 2)
+        still = value >= before[0] - _STILL * abs(value) and norm >= before[1] / 2
+        self.finished = stuck == 2 or still or norm <= self.recipe.tolerance
         tally = Tally(self.data.task.classes)
         self._value(tally)
         self.optimizer.zero_grad(set_to_none=True)

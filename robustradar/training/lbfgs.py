@@ -41,11 +41,14 @@ class LBFGS(torch.optim.Optimizer):
         return math.inf if gradient is None else float(torch.linalg.vector_norm(gradient))
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float]) -> None:  # type: ignore[override]
-        """One step downhill; none where no step lowers the value.
+    def step(self, closure: Callable[[], float]) -> bool:  # type: ignore[override]
+        """One step downhill.
 
         Args:
             closure: The value at the parameters; it also leaves the gradient in them.
+
+        Returns:
+            Whether a step was found. Where none was, the next one tries the gradient's own direction; if that fails too, all will.
         """
         state = self.state[self._params[0]]
         if not state:
@@ -68,10 +71,11 @@ class LBFGS(torch.optim.Optimizer):
                 moved, bent = length * along, steepness - gradient
                 curved = float(moved @ bent) > 0
                 state.update(value=there, gradient=steepness, pairs=[*pairs, [moved, bent]][-_MEMORY:] if curved else pairs)
-                return
+                return True
             length = (low + high) / 2 if math.isfinite(high) else 2 * low
         self._move(theta)
-        state["pairs"] = []  # the next step starts from steepest descent
+        state["pairs"] = []
+        return False
 
     def _at(self, closure: Callable[[], float]) -> tuple[float, Tensor]:
         """Value and gradient at the parameters."""

@@ -20,15 +20,24 @@ def matches(expected: str, message: str) -> bool:
 
 
 NAMES = [
-    ("rank nope", "STUDY: got 'nope', expected one of quickstart<…>."),
-    ("rank quickstrat", "STUDY: got 'quickstrat', expected one of quickstart<…>. Did you mean 'quickstart'?"),
-    ("plan quickstrat", "STUDY: got 'quickstrat', expected one of quickstart<…>. Did you mean 'quickstart'?"),
-    ("rank --arch papers/lineer", "--arch: got 'papers/lineer', expected one of papers/cnn, papers/linear, <…>. Did you mean 'papers/linear'<…>?"),
-    ("rank --arch linear --attack native/pdg", "--attack: got 'native/pdg', expected one of <…>native/pgd<…>. Did you mean 'native/pgd'<…>?"),
+    ("rank nope", "STUDY: got 'nope', expected one of <…>quickstart<…>."),
+    ("rank quickstrat", "STUDY: got 'quickstrat', expected one of <…>quickstart<…>. Did you mean 'quickstart'?"),
+    ("plan quickstrat", "STUDY: got 'quickstrat', expected one of <…>quickstart<…>. Did you mean 'quickstart'?"),
+    (
+        "rank --arch papers/lineer",
+        "--arch: got 'papers/lineer', expected one of <…>. Did you mean 'papers/linear'<…>?",
+    ),
+    (
+        "rank --arch linear --attack native/pdg",
+        "--attack: got 'native/pdg', expected one of <…>. Did you mean 'native/pgd'<…>?",
+    ),
     ("rank --arch linear --metric parameter", "--metric: got 'parameter', expected one of <…>. Did you mean 'baselines/parameters'<…>?"),
     ("rank --arch linear --recipe native/quik", "--recipe: got 'native/quik', expected one of <…>. Did you mean 'native/quick'<…>?"),
-    ("rank --arch linear --ranker rank", "--ranker: got 'rank', expected one of native/rank-mean<…>."),
-    ("rank --arch linear --data native/digit", "--data: got 'native/digit', expected one of native/digits, <…>. Did you mean 'native/digits'<…>?"),
+    ("rank --arch linear --ranker rank", "--ranker: got 'rank', expected one of <…>native/rank-mean<…>."),
+    (
+        "rank --arch linear --data native/digit",
+        "--data: got 'native/digit', expected one of <…>. Did you mean 'native/digits'<…>?",
+    ),
     ("plugins show native/pdg", "NAME: got 'native/pdg', expected one of <…>. Did you mean 'native/pgd'<…>?"),
 ]
 
@@ -118,9 +127,7 @@ def test_a_wrong_option_is_refused_before_anything_is_trained(options: str, expe
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])
-def test_a_device_that_is_not_there_is_refused(
-    device: str, run: Callable[[str], Any], tiny: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_device_that_is_not_there_is_refused(device: str, run: Callable[[str], Any], tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     for command in ("rank", "plan"):
@@ -209,7 +216,6 @@ def test_a_data_file_that_is_missing_or_no_data_is_named(run: Callable[[str], An
 
 # Registries
 
-STUDY_KEYS = "architectures, attack, data, eps, metrics, norm, ranker, recipe, reporters, seeds"
 REGISTRIES = [
     ("- x", "mine.yaml:1: document: got a list, expected a mapping."),
     ("studies: [1]", "mine.yaml:1: studies: got a list, expected a mapping."),

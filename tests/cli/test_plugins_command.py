@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+import robustradar
+
 Run = Callable[[str], Any]
 
 PGD = """\
@@ -64,7 +66,8 @@ def test_show_of_a_plugin_lists_what_it_declares(run: Run) -> None:
 def test_list_shows_every_plugin_with_distribution_version_and_state(run: Run) -> None:
     rows = {row["plugin"]: row for row in run("plugins list --json").json}
     assert {"baselines", "native", "papers", "timm", "torchattacks", "torchvision"} <= set(rows)
-    assert all((row["distribution"], row["version"], row["state"], row["error"]) == ("robustradar", "0.1.0", "ok", None) for row in rows.values())  # fmt: skip
+    found = {(row["distribution"], row["version"], row["state"], row["error"]) for row in rows.values()}
+    assert found == {("robustradar", robustradar.__version__, "ok", None)}
 
 
 def test_list_of_a_kind_shows_declarations_and_aliases(run: Run) -> None:
@@ -147,9 +150,7 @@ def test_a_name_that_may_be_a_broken_plugins_is_answered_with_that_plugin(run: R
     Path("mynets.py").write_text("1/0\n" + TINY)
     done = run(f"rank {tiny} --plugin mynets.py --arch tiny")
     assert done.code == 2
-    assert done.message.endswith(
-        " Plugin 'mynets' (mynets.py) is broken and was left out: import: ZeroDivisionError: division by zero"
-    )
+    assert done.message.endswith(" Plugin 'mynets' (mynets.py) is broken and was left out: import: ZeroDivisionError: division by zero")
 
 
 def test_a_plugin_cannot_take_the_name_of_another(run: Run) -> None:

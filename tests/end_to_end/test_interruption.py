@@ -22,7 +22,7 @@ def same(document: Any, undisturbed: Any) -> bool:
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_scores(workplace: Any, undisturbed: Any) -> None:
     moments = random.Random(0)
     kept = 0
-    for _ in range(6):
+    for _ in range(4):
         process = workplace.fork("killed", "killed")
         before = kept
         workplace.until(lambda before=before: workplace.fits("killed") > before)  # type: ignore[misc]

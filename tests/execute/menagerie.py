@@ -113,6 +113,14 @@ class Sign(rr.Attack):
 
 
 @dataclass(frozen=True)
+class Timid(rr.Attack):
+    """Stays where it is."""
+
+    def perturb(self, victim: rr.Victim, x: Tensor, y: Tensor) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True)
 class Wild(rr.Attack):
     """Leaves the ball, or raises."""
 
@@ -242,7 +250,7 @@ def robustradar_architectures() -> tuple[rr.Architecture, ...]:
 @rr.hookimpl
 def robustradar_attacks() -> tuple[rr.Attack, ...]:
     first = Sign(name="first", kind="first_success")
-    return (Sign(name="sign"), Wild(name="wild"), first, Sign(name="images-only", images=True))
+    return (Sign(name="sign"), Timid(name="timid"), Wild(name="wild"), first, Sign(name="images-only", images=True))
 
 
 @rr.hookimpl

@@ -182,9 +182,7 @@ def test_a_lasting_failure_of_a_fit_is_remembered(lab: Lab) -> None:
 
 def test_running_out_of_memory_is_not_remembered(lab: Lab) -> None:
     first, _ = lab.run(("menagerie/frail",), ("accuracy",))
-    assert first == {
-        "frail accuracy": Failed("out of memory. Use a smaller batch, or a device with more memory.", "menagerie/frail")
-    }
+    assert first == {"frail accuracy": Failed("out of memory. Use a smaller batch, or a device with more memory.", "menagerie/frail")}
     module(lab.catalog).Fuse.left = 1000
     again, _ = lab.run(("menagerie/frail",), ("accuracy",))
     assert isinstance(again["frail accuracy"], Measured)

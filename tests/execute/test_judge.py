@@ -201,9 +201,7 @@ def untidy_and_broken(victim: Victim, x: Tensor, y: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("action", [untidy, untidy_and_broken])
-def test_modes_flags_gradients_and_generators_come_back(
-    model: nn.Module, batch: tuple[Tensor, Tensor], action: Action
-) -> None:
+def test_modes_flags_gradients_and_generators_come_back(model: nn.Module, batch: tuple[Tensor, Tensor], action: Action) -> None:
     frozen, kept = model[0].weight, model[3].bias  # type: ignore[index]
     frozen.requires_grad_(False)
     kept.grad = gradient = torch.full_like(kept, 2.0)

@@ -22,7 +22,9 @@ from robustradar.values import Cost, Failed, FitRecord, Measured, Outcome, Skipp
 
 KEY = "ab" * 20
 OTHER = "cd" * 20
-RECORD = FitRecord(KEY, {"seed": 0}, ({"epoch": 1, "train_clean_loss": 0.5, "evaluation_adversarial_loss": None},), 1, Cost(8, 4, 0.25), ("odd",))
+RECORD = FitRecord(
+    KEY, {"seed": 0}, ({"epoch": 1, "train_clean_loss": 0.5, "evaluation_adversarial_loss": None},), 1, Cost(8, 4, 0.25), ("odd",)
+)
 STATE = {"weight": torch.arange(6.0).reshape(2, 3), "steps": torch.tensor(7)}
 
 

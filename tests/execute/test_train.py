@@ -87,7 +87,7 @@ def test_one_step_is_that_of_a_loop_written_by_hand(lab: Lab, xi: float) -> None
     loss.backward()
     with torch.no_grad():
         for p in model.parameters():
-            p -= 0.5 * p.grad  # type: ignore[operator]
+            p.sub_(0.5 * p.grad)  # type: ignore[operator]
     close(found, model.state_dict())
 
 
@@ -103,9 +103,9 @@ def test_several_steps_follow_the_schedule_momentum_and_decay(lab: Lab) -> None:
         gradients = torch.autograd.grad(functional.cross_entropy(model(x), y), list(model.parameters()))
         with torch.no_grad():
             for p, v, g in zip(model.parameters(), speed, gradients, strict=True):
-                g = g + 0.01 * p
-                v.mul_(0.9).add_(g)
-                p -= lr * (g + 0.9 * v)
+                slope = g + 0.01 * p
+                v.mul_(0.9).add_(slope)
+                p.sub_(lr * (slope + 0.9 * v))
     close(found, model.state_dict())
 
 

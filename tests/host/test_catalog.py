@@ -182,7 +182,7 @@ def test_the_signature_is_the_one_line_of_all_parameters() -> None:
         ("toy:count", "--recipe: got 'count' in 'toy:count', expected parameter=value. Separate parameters by commas."),
         ("toy:=4", "--recipe: got '=4' in 'toy:=4', expected parameter=value. Separate parameters by commas."),
         ("toy:count=4,count=5", "--recipe: got 'count' twice in 'toy:count=4,count=5', expected it once."),
-        ('toy:count=4"', "--recipe: got 'toy:count=4\"' with a quote that is not closed, expected parameter=\"value\". Close it."),
+        ('toy:count=4"', '--recipe: got \'toy:count=4"\' with a quote that is not closed, expected parameter="value". Close it.'),
     ],
 )
 def test_a_malformed_reference_is_told(text: str, message: str) -> None:
@@ -203,7 +203,15 @@ def test_a_reference_is_split_at_its_first_colon() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(8 / 255, "8/255"), (1e20, "1e20"), (True, "true"), (None, "none"), (("a", "b"), "a+b"), ((8 / 255, 0.5), "8/255+0.5"), ("a,b", '"a,b"')],
+    [
+        (8 / 255, "8/255"),
+        (1e20, "1e20"),
+        (True, "true"),
+        (None, "none"),
+        (("a", "b"), "a+b"),
+        ((8 / 255, 0.5), "8/255+0.5"),
+        ("a,b", '"a,b"'),
+    ],
 )
 def test_values_are_shown_as_they_are_typed(value: object, text: str) -> None:
     assert shown(value) == text

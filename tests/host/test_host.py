@@ -28,11 +28,14 @@ class Still(Attack):
         return x
 
 """
-TAME = HEAD + """
+TAME = (
+    HEAD
+    + """
 @hookimpl
 def robustradar_attacks():
     return (Still(name="still"),)
 """
+)
 
 
 def written(folder: Path, text: str, name: str = "beast") -> str:
@@ -252,7 +255,8 @@ def test_an_entry_point_whose_module_is_gone_is_named() -> None:
 
 def test_the_order_of_entry_points_does_not_matter() -> None:
     points = [point(name, tame(name), dist) for name, dist in (("b", "x"), ("a", "y"), ("native", "robustradar"))]
-    assert [p.name for p in host.load(entry_points=points)] == [p.name for p in host.load(entry_points=points[::-1])] == ["native", "a", "b"]
+    for given in (points, points[::-1]):
+        assert [p.name for p in host.load(entry_points=given)] == ["native", "a", "b"]
 
 
 # Given plugins

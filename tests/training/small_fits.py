@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from robustradar_native.attack import PGD
 from torch import Tensor, nn
 
 from robustradar import ADVERSARIAL, CLEAN, Attack, Data, Objective, Recipe, Split, Threat
@@ -19,6 +18,7 @@ from robustradar.training.device import DeviceData
 from robustradar.training.loop import EVALUATION_ATTACK, TRAIN_ATTACK, Loop, stream
 from robustradar.training.train import Checkpoint, Trained, begin, train
 from robustradar.values import FitSpec, Ref
+from robustradar_native.attack import PGD
 
 LINF = Threat(math.inf, 0.1, (0.0, 1.0))
 PGD3 = PGD(name="pgd", steps=3, min_classes=0)

@@ -1,0 +1,85 @@
+"""Outcomes over seeds: means with intervals, and one failed seed fails the cell."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robustradar import Failed, Measured, Skipped
+from robustradar.numerics.agreement import bootstrap_mean, seed_interval
+from robustradar.scores import over_seeds, table
+
+Lab = Any
+
+
+def test_one_seed_is_left_as_it_is() -> None:
+    for outcome in (Measured(1.0, 0.5, 1.5, ("f",), {"n": 1}, np.ones(3)), Skipped("why"), Failed("why", "who")):
+        assert over_seeds([(0, outcome)]) is outcome
+
+
+def test_without_samples_the_interval_is_over_seeds() -> None:
+    found = over_seeds([(0, Measured(1.0)), (1, Measured(2.0)), (2, Measured(3.0))])
+    assert isinstance(found, Measured)
+    assert found.value == 2.0
+    assert (found.low, found.high) == pytest.approx((-0.4841, 4.4841), abs=1e-4)
+    assert (found.low, found.high) == seed_interval(np.array([1.0, 2.0, 3.0]))
+
+
+def test_with_samples_the_interval_is_over_seeds_and_samples() -> None:
+    rng = np.random.default_rng(0)
+    samples = rng.random((2, 50)) < 0.7
+    found = over_seeds([(s, Measured(float(row.mean()), samples=row)) for s, row in enumerate(samples)])
+    assert isinstance(found, Measured)
+    assert found.value == pytest.approx(samples.mean())
+    assert (found.low, found.high) == bootstrap_mean(samples, draws=1000, seed=0)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < found.value < found.high
+
+
+def test_samples_of_one_seed_alone_do_not_count() -> None:
+    found = over_seeds([(0, Measured(1.0, samples=np.ones(3))), (1, Measured(3.0))])
+    assert isinstance(found, Measured)
+    assert (found.low, found.high) == seed_interval(np.array([1.0, 3.0]))
+
+
+def test_samples_of_other_lengths_are_not_paired() -> None:
+    found = over_seeds([(0, Measured(1.0, samples=np.ones(3))), (1, Measured(3.0, samples=np.ones(4)))])
+    assert isinstance(found, Measured)
+    assert (found.low, found.high) == seed_interval(np.array([1.0, 3.0]))
+
+
+def test_a_failed_seed_fails_the_cell_and_is_named() -> None:
+    found = over_seeds([(0, Measured(1.0)), (1, Skipped("no")), (2, Failed("diverged", "training"))])
+    assert found == Failed("seed 2: diverged", "training")
+
+
+def test_a_skipped_seed_skips_the_cell() -> None:
+    assert over_seeds([(0, Measured(1.0)), (1, Skipped("no"))]) == Skipped("no")
+
+
+def test_flags_are_joined_and_every_seed_is_told() -> None:
+    found = over_seeds([(0, Measured(1.0, 0.5, 1.5, ("a", "b"), {"n": 2})), (1, Measured(3.0, flags=("b", "c")))])
+    assert isinstance(found, Measured)
+    assert found.flags == ("a", "b", "c")
+    assert found.details == {
+        "seeds": [
+            {"seed": 0, "value": 1.0, "low": 0.5, "high": 1.5, "details": {"n": 2}},
+            {"seed": 1, "value": 3.0, "low": None, "high": None, "details": {}},
+        ]
+    }
+
+
+def test_the_table_has_every_cell_in_the_order_asked_for_and_samples_by_seed(lab: Lab) -> None:
+    candidates, metrics = ("menagerie/normed", "menagerie/unbuildable", "menagerie/linear"), ("size", "accuracy")
+    made = lab.plan(candidates, metrics, seeds=(0, 1))
+    found = table(made, lab.execution().run(made).outcomes, lab.catalog)
+    cells = [(score.candidate, score.column.name, type(score.outcome)) for score in found.scores]
+    assert cells == [
+        (candidate, column, Failed if candidate == "menagerie/unbuildable" else Measured)
+        for candidate in candidates
+        for column in ("size", "accuracy")
+    ]
+    assert {key: values.shape for key, values in found.samples.items()} == {
+        (candidate, "menagerie/accuracy", "accuracy"): (2, 32) for candidate in ("menagerie/normed", "menagerie/linear")
+    }

@@ -1,0 +1,137 @@
+"""The mean-rank ranker: ties are ties, gaps are never ranks, and the order of the rows does not matter."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robustradar import Column, Failed, Measured, Outcome, Ranking, Score, ScoreTable, Skipped, UsageError
+from robustradar.numerics import agreement
+from robustradar_native.ranker import RankMean
+
+ACCURACY = Column("accuracy", "higher", "fraction")
+LOSS = Column("loss", "lower", "nats")
+SIZE = Column("size", "none", "1")
+
+
+def scored(rows: dict[str, dict[Column, Outcome | float]], samples: dict[tuple[str, str, str], np.ndarray] | None = None) -> ScoreTable:
+    """A table; accuracy and loss come from metric m, size from metric s."""
+    scores = [
+        Score(name, "s" if column is SIZE else "m", column, Measured(found) if isinstance(found, float | int) else found)
+        for name, row in rows.items()
+        for column, found in row.items()
+    ]
+    return ScoreTable(tuple(scores), samples or {})
+
+
+def places(ranking: Ranking) -> list[tuple[int, str, float]]:
+    return [(row.rank, row.candidate, row.score) for row in ranking.rows]
+
+
+def test_the_best_mean_rank_is_first() -> None:
+    table = scored({"a": {ACCURACY: 0.9, LOSS: 2.0}, "b": {ACCURACY: 0.8, LOSS: 1.0}, "c": {ACCURACY: 0.7, LOSS: 3.0}})
+    ranking = RankMean(columns=("accuracy", "loss")).rank(table)
+    assert places(ranking) == [(1, "a", 1.5), (1, "b", 1.5), (3, "c", 3.0)]
+    assert ranking.columns == ("accuracy", "loss")
+    assert ranking.unranked == ()
+
+
+def test_lower_is_better_where_the_column_says_so() -> None:
+    table = scored({"a": {LOSS: 2.0}, "b": {LOSS: 1.0}})
+    assert places(RankMean(columns=("loss",)).rank(table)) == [(1, "b", 1.0), (2, "a", 2.0)]
+
+
+def test_ties_share_a_rank_and_the_next_one_is_skipped() -> None:
+    table = scored({"d": {ACCURACY: 0.1}, "c": {ACCURACY: 0.5}, "b": {ACCURACY: 0.5}, "a": {ACCURACY: 0.9}})
+    assert places(RankMean().rank(table)) == [(1, "a", 1.0), (2, "b", 2.5), (2, "c", 2.5), (4, "d", 4.0)]
+
+
+def test_headlines_that_have_a_direction_are_ranked_by_when_none_is_named() -> None:
+    table = scored({"a": {ACCURACY: 0.1, LOSS: 0.0, SIZE: 1.0}, "b": {ACCURACY: 0.2, LOSS: 9.0, SIZE: 5.0}})
+    ranking = RankMean().rank(table)
+    assert ranking.columns == ("accuracy",)
+    assert [row.candidate for row in ranking.rows] == ["b", "a"]
+
+
+def test_who_lacks_a_number_is_unranked_with_the_reason() -> None:
+    table = scored(
+        {
+            "a": {ACCURACY: 0.5, LOSS: 1.0},
+            "b": {ACCURACY: Failed("diverged", "training"), LOSS: 0.1},
+            "c": {ACCURACY: 0.4, LOSS: Skipped("no losses here")},
+            "d": {ACCURACY: 0.6, LOSS: 1.0},
+        }
+    )
+    ranking = RankMean(columns=("accuracy", "loss")).rank(table)
+    assert [row.candidate for row in ranking.rows] == ["d", "a"]
+    assert ranking.unranked == (("b", "accuracy failed: diverged"), ("c", "loss skipped: no losses here"))
+
+
+def test_a_gap_in_a_column_that_is_not_ranked_by_does_not_matter() -> None:
+    table = scored({"a": {ACCURACY: 0.5, LOSS: Failed("x")}, "b": {ACCURACY: 0.4, LOSS: 1.0}})
+    assert [row.candidate for row in RankMean(columns=("accuracy",)).rank(table).rows] == ["a", "b"]
+
+
+def test_without_anyone_to_rank_there_are_no_rows() -> None:
+    assert RankMean().rank(scored({"a": {ACCURACY: Failed("x")}})) == Ranking((), ("accuracy",), (("a", "accuracy failed: x"),))
+    assert RankMean().rank(scored({"a": {SIZE: 1.0}})) == Ranking((), (), ())
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("acuracy", "ranker rank-mean: columns: got 'acuracy', expected one of accuracy, loss. Did you mean 'accuracy'?"),
+        ("size", "ranker rank-mean: columns: got 'size', expected one of accuracy, loss."),
+    ],
+)
+def test_a_column_that_cannot_be_ranked_by_is_told(column: str, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        RankMean(columns=(column,)).rank(scored({"a": {ACCURACY: 1.0, LOSS: 1.0, SIZE: 1.0}}))
+    assert str(error.value) == message
+
+
+def sampled(rates: dict[str, float], n: int = 200) -> ScoreTable:
+    rng = np.random.default_rng(0)
+    draws = {name: rng.random((2, n)) < rate for name, rate in rates.items()}
+    samples = {(name, "m", "accuracy"): values for name, values in draws.items()}
+    return scored({name: {ACCURACY: float(values.mean())} for name, values in draws.items()}, samples)
+
+
+def test_clear_differences_give_narrow_intervals_and_small_ones_wide() -> None:
+    rows = {row.candidate: (row.rank_low, row.rank, row.rank_high) for row in RankMean().rank(sampled({"a": 0.9, "b": 0.5, "c": 0.5})).rows}
+    assert rows["a"] == (1, 1, 1)
+    assert {rows["b"][0], rows["b"][2], rows["c"][0], rows["c"][2]} == {2, 3}
+
+
+def test_it_agrees_with_the_numerics() -> None:
+    table = sampled({"a": 0.5, "b": 0.6, "c": 0.55, "d": 0.5})
+    values = np.stack([table.samples[name, "m", "accuracy"] for name in "abcd"])
+    score = agreement.rank_mean(values.mean((1, 2))[:, None], [True])
+    low, high = agreement.rank_intervals([values], [True], draws=1000, seed=0)
+    ranks = agreement.competition_ranks(score, higher=False)
+    found = {row.candidate: row for row in RankMean().rank(table).rows}
+    for i, name in enumerate("abcd"):
+        assert (found[name].rank, found[name].score) == (ranks[i], score[i])
+        assert (found[name].rank_low, found[name].rank_high) == (low[i], high[i])
+
+
+def test_samples_of_other_shapes_are_not_paired_and_values_decide() -> None:
+    table = sampled({"a": 0.9, "b": 0.1})
+    uneven = ScoreTable(table.scores, {**table.samples, ("b", "m", "accuracy"): np.zeros((2, 7))})
+    assert [(r.rank_low, r.rank_high) for r in RankMean().rank(uneven).rows] == [(1, 1), (2, 2)]
+
+
+CELL = st.one_of(st.integers(0, 3).map(float), st.just(Failed("x")))
+
+
+@given(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=6), st.randoms())
+def test_the_order_of_the_rows_does_not_matter(cells: list[tuple[Outcome | float, Outcome | float]], random: "st.random.Random") -> None:
+    rows = {f"n{i}": {ACCURACY: a, LOSS: b} for i, (a, b) in enumerate(cells)}
+    table = scored(rows)
+    shuffled = list(table.scores)
+    random.shuffle(shuffled)
+    ranker = RankMean(columns=("accuracy", "loss"), draws=100)
+    first, second = ranker.rank(table), ranker.rank(ScoreTable(tuple(shuffled), {}))
+    assert places(first) == places(second)
+    assert [name for name, _ in first.unranked] == [name for name, _ in second.unranked]
+    assert len(first.rows) + len(first.unranked) == len(cells)

@@ -1,0 +1,130 @@
+"""The tables of a small hand-made result, literally."""
+
+from dataclasses import replace
+
+import pytest
+
+from robustradar import Column, Measured, Ranking, Result, Score
+from robustradar.report import table
+from robustradar_native.reporter import Csv, Markdown
+
+TERMINAL = """\
+  rank  95 %    candidate              clean accuracy % ↑*    parameters
+------  ------  -------------------  ---------------------  ------------
+     1  1–2     papers/cnn                    87.5 ±5.0 ab           850
+     2  1–2     papers/mlp:width=32            75.0 ±5.0 b         1.23M
+     –          papers/linear                       failed        failed
+
+* ranked by clean_accuracy. ± is half the 95 % interval; '95 %' is the interval of the rank.
+a = my-<b>own
+b = selected-on-evaluation: the epoch was selected on the samples that it was measured on, and no split is held out for a final claim
+
+candidate      columns                                 state    reason
+-------------  --------------------------------------  -------  ------------------------------------------------------------------------------
+papers/cnn     clean_loss                              skipped  no losses
+papers/linear  clean_accuracy, clean_loss, parameters  failed   architecture papers/linear (robustradar 0.1.0): ValueError: | <b>not</b> today"""  # noqa: E501 (as it is printed)
+
+MARKDOWN = r"""# Ranking: quick\|start
+
+3 candidates on native/digits (100 train, 20 evaluation, 10 final samples), threat linf 8/255, attack native/pgd, recipe native/quick, 2 seed(s).
+
+|   rank | 95 %   | candidate           |   clean accuracy % ↑\* |   parameters |
+|--------|--------|---------------------|------------------------|--------------|
+|      1 | 1–2    | papers/cnn          |           87.5 ±5.0 ab |          850 |
+|      2 | 1–2    | papers/mlp:width=32 |            75.0 ±5.0 b |        1.23M |
+|      – |        | papers/linear       |                 failed |       failed |
+
+- \* ranked by clean\_accuracy. ± is half the 95 % interval; '95 %' is the interval of the rank.
+- a = my-\<b\>own
+- b = selected-on-evaluation: the epoch was selected on the samples that it was measured on, and no split is held out for a final claim
+
+## Held-out claim
+
+papers/cnn, on samples that were used for no selection (intervals span the seeds' own):
+
+- clean accuracy: 90.0 % [80.0, 95.0], n = 10
+
+## Failed and skipped
+
+| candidate     | columns                                  | state   | reason                                                                              |
+|---------------|------------------------------------------|---------|-------------------------------------------------------------------------------------|
+| papers/cnn    | clean\_loss                              | skipped | no losses                                                                           |
+| papers/linear | clean\_accuracy, clean\_loss, parameters | failed  | architecture papers/linear (robustradar 0.1.0): ValueError: \| \<b\>not\</b\> today |
+
+## Cost
+
+2 networks trained (1 of them taken from the store): 4k samples forward, 2k backward, 3 s.
+
+## Repeat
+
+    robustradar rank quickstart
+
+robustradar 0.1.0, torch 2.9.0; device cpu.
+"""  # noqa: E501 (as it is written)
+
+BROKEN = "architecture papers/linear (robustradar 0.1.0): ValueError: | <b>not</b> today"
+CSV = f"""\
+candidate,metric,column,state,value,low,high,unit,direction,flags,reason
+papers/mlp:width=32,baselines/clean-accuracy,clean_accuracy,measured,0.75,0.7,0.8,fraction,higher,selected-on-evaluation,
+papers/mlp:width=32,baselines/clean-accuracy,clean_loss,measured,0.5,0.4,0.6,nats,lower,,
+papers/mlp:width=32,baselines/parameters,parameters,measured,1234567.0,,,1,none,,
+papers/cnn,baselines/clean-accuracy,clean_accuracy,measured,0.875,0.8,0.9,fraction,higher,my-<b>own selected-on-evaluation,
+papers/cnn,baselines/clean-accuracy,clean_loss,skipped,,,,nats,lower,,no losses
+papers/cnn,baselines/parameters,parameters,measured,850.0,,,1,none,,
+papers/linear,baselines/clean-accuracy,clean_accuracy,failed,,,,fraction,higher,,{BROKEN}
+papers/linear,baselines/clean-accuracy,clean_loss,failed,,,,nats,lower,,{BROKEN}
+papers/linear,baselines/parameters,parameters,failed,,,,1,none,,{BROKEN}
+"""
+
+
+def test_the_terminals_table(result: Result) -> None:
+    assert table.text(result) == TERMINAL
+
+
+def test_the_page_in_markdown(result: Result) -> None:
+    assert Markdown().render(result) == table.document(result) == MARKDOWN
+
+
+def test_scores_as_csv(result: Result) -> None:
+    assert Csv().render(result) == CSV
+
+
+def test_a_clean_result_has_no_empty_parts(result: Result) -> None:
+    scores = (Score("a", "m", Column("size", "none", "1"), Measured(3.0)),)
+    plain = replace(result, scores=scores, ranking=Ranking((), (), (("a", "nothing to rank by"),)))
+    expected = ["  rank  95 %    candidate      size", "------  ------  -----------  ------", "     –          a                 3"]
+    assert table.text(plain).splitlines() == expected
+    assert "\n\n\n" not in table.document(plain)
+    assert "## Failed" not in table.document(plain)
+    assert "## Held-out" not in table.document(plain)
+
+
+@pytest.mark.parametrize("name", ["a|b", "<script>x</script>", "[link](http://x)", "`code`", "*bold*", "# title", "a\nb", "a\\|b"])
+def test_hostile_names_are_shown_as_they_are(result: Result, name: str) -> None:
+    scores = tuple(replace(score, candidate=name) for score in result.scores)
+    hostile = table.document(replace(result, scores=scores, study=replace(result.study, name=name)))
+    for line in hostile.splitlines():
+        assert line.replace("\\\\", "").count("|") - line.replace("\\\\", "").count("\\|") in (0, 5, 6)
+    for raw in ("<script>", "[link]", "`code`", "*bold*"):
+        assert raw not in hostile.replace("\\", "\0")
+    assert "\na\nb" not in hostile
+
+
+def test_a_held_out_claim_over_seeds_spans_their_intervals(result: Result) -> None:
+    details = {"seeds": [{"details": {"held_out": {"value": v, "low": v - 0.1, "high": v + 0.05, "n": 10}}} for v in (0.8, 0.6)]}
+    first = replace(result.scores[3], outcome=Measured(0.8, 0.7, 0.9, details=details))
+    text = table.held_out(replace(result, scores=(*result.scores[:3], first, *result.scores[4:])))
+    assert text.endswith("- clean accuracy: 70.0 % [50.0, 85.0], n = 10")
+
+
+def test_more_flags_than_letters(result: Result) -> None:
+    scores = tuple(replace(s, outcome=Measured(0.5, flags=(f"flag-{i:02d}",))) for i in range(27) for s in result.scores[:1])
+    text = table.text(replace(result, scores=scores))
+    assert "\nz = flag-25\naa = flag-26" in text
+
+
+def test_a_metric_that_was_skipped_shows_its_next_column(result: Result) -> None:
+    flipped = tuple(result.scores[i] for i in (4, 3))  # the skipped loss first, then the accuracy
+    head = table.text(replace(result, scores=flipped)).splitlines()[0]
+    assert "clean accuracy" in head
+    assert "clean loss" not in head

@@ -1,0 +1,42 @@
+"""Schedules by their literal values."""
+
+import pytest
+from small_fits import STEADY, Fitting
+
+from robustradar import Recipe
+from robustradar.training.schedule import share
+
+VALUES = {
+    "constant": {0.0: 1.0, 0.3: 1.0, 1.0: 1.0},
+    "cosine": {0.0: 1.0, 1 / 3: 0.75, 0.5: 0.5, 2 / 3: 0.25, 1.0: 0.0},
+    "step": {0.0: 1.0, 0.49: 1.0, 0.5: 0.1, 0.74: 0.1, 0.75: 0.01, 1.0: 0.01},
+    "one-cycle": {0.0: 0.0, 0.1: 0.5, 0.2: 1.0, 0.6: 0.5, 1.0: 0.0},
+    "rise-and-fall": {0.0: 0.0, 0.1: 0.5, 0.2: 1.0, 0.4: 0.75, 0.6: 0.5, 1.0: 0.0},
+}
+
+
+@pytest.mark.parametrize(("schedule", "done", "value"), [(s, d, v) for s, values in VALUES.items() for d, v in values.items()])
+def test_shares(schedule: str, done: float, value: float) -> None:
+    assert share(Recipe(schedule=schedule), done) == pytest.approx(value, abs=1e-12)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "rise-and-fall"])
+def test_without_warmup_they_start_at_the_top(schedule: str) -> None:
+    assert share(Recipe(schedule=schedule, warmup=0.0), 0.0) == 1.0  # type: ignore[arg-type]
+
+
+def test_milestones() -> None:
+    recipe = Recipe(schedule="step", milestones=(0.25,))
+    assert [share(recipe, d) for d in (0.24, 0.25, 0.9)] == [1.0, 0.1, 0.1]
+    assert share(Recipe(schedule="step", milestones=()), 1.0) == 1.0
+
+
+def test_the_optimizer_gets_them_step_by_step() -> None:
+    """40 samples in batches of 16: 3 steps an epoch, the middle of each is what counts."""
+    recipe = Recipe(**{**vars(STEADY), "schedule": "rise-and-fall", "warmup": 0.5, "epochs": 2, "lr": 0.06})
+    loop = Fitting(recipe=recipe).loop()
+    rates: list[float] = []
+    loop.optimizer.register_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
+    for _ in range(2):
+        loop.epoch()
+    assert rates == pytest.approx([0.01, 0.03, 0.05, 0.05, 0.03, 0.01])
