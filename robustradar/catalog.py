@@ -61,9 +61,8 @@ class Catalog:
         bound = bind(declaration, given, f"{where} {identifier}")
         values = tuple((f.name, getattr(bound, f.name)) for f in parameters(bound))
         changed = [f"{n}={shown(v)}" for n, v in values if v != getattr(declaration, n)]
-        return Ref(
-            identifier, values, f"{plugin.source} {bound.content()}".strip(), ":".join(filter(None, [identifier, ",".join(changed)]))
-        )
+        source = f"{plugin.source} {self._content(bound, identifier, plugin)}".strip()
+        return Ref(identifier, values, source, ":".join(filter(None, [identifier, ",".join(changed)])))
 
     def expanded(self, kind: str, texts: Iterable[str], where: str) -> list[str]:
         """References with every pattern such as ``papers/vgg*`` replaced by the ids that it fits.
@@ -92,6 +91,13 @@ class Catalog:
         """Who is to be named when a declaration fails: kind, id, distribution and version."""
         plugin, _ = self.declared(kind)[ref.id]
         return f"{kind} {ref.id} ({plugin.origin})"
+
+    def _content(self, bound: Declaration, identifier: str, plugin: Plugin) -> str:
+        """What a declaration says decides its results beside parameters and code."""
+        try:
+            return guard.call(f"{identifier} ({plugin.origin})", bound.content)
+        except Failure as failure:
+            raise PluginError(f"content() of {failure}") from None
 
     def _identifier(self, kind: str, name: str, where: str) -> str:
         """The id that a name stands for."""

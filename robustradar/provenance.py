@@ -14,12 +14,12 @@ import robustradar
 from robustradar.host import Plugin, source_digest
 
 # What decides numbers: changing it changes every key.
-_ENGINE = ("training", "numerics", "judge", "guard", "contract", "execute")
+_ENGINE = ("training", "numerics", "judge", "guard", "contract", "execute", "trust")
 
 
 def engine(package: ModuleType = robustradar) -> str:
-    """Identity of the code that trains and measures: version and digest of its source."""
-    return f"robustradar {robustradar.__version__} {source_digest(package, *_ENGINE)}"
+    """Identity of the code that trains and measures: version and digest of its source, and PyTorch's version."""
+    return f"robustradar {robustradar.__version__} {source_digest(package, *_ENGINE)} torch {metadata.version('torch')}"
 
 
 def provenance(plugins: Sequence[Plugin], device: str, command: str, seeds: Sequence[int]) -> dict[str, Any]:

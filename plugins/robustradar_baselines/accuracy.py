@@ -35,8 +35,8 @@ _DRAWS = 1000
 
 
 def _columns(prefix: str, suffix: str = "") -> tuple[Column, ...]:
-    """An accuracy, which is the headline, and a loss."""
-    return (Column(f"{prefix}_accuracy{suffix}", "higher", "fraction"), Column(f"{prefix}_loss{suffix}", "lower", "nats"))
+    """An accuracy, which is the headline, and a loss: in nats for classes, squared for regression."""
+    return (Column(f"{prefix}_accuracy{suffix}", "higher", "fraction"), Column(f"{prefix}_loss{suffix}", "lower", "loss"))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ The names are those of `models.txt` (timm 1.0.31), so that listing them needs ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
+from importlib import metadata, resources
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -28,8 +28,8 @@ class TimmModel(Architecture):
     pretrained: Annotated[str, Field(description="A local file of weights (.safetensors, or a state dict in .pt); empty: none.")] = ""
 
     def content(self) -> str:
-        """The weights' digest."""
-        return file_digest(self.pretrained)
+        """Timm's version and the weights' digest."""
+        return f"timm {metadata.version('timm')} {file_digest(self.pretrained)}".strip()
 
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
         """The network."""

@@ -7,6 +7,7 @@ import math
 import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from robustradar import Attack, Victim
@@ -56,6 +57,10 @@ class TorchAttack(Attack):
     @abstractmethod
     def row(self) -> Row:
         """What there is to know of it."""
+
+    def content(self) -> str:
+        """The library's version."""
+        return f"torchattacks {metadata.version('torchattacks')}"
 
     def perturb(self, victim: Victim, x: Tensor, y: Tensor) -> Tensor:
         """Runs the attack in the unit box, reproducibly, and brings the outcome back into box and (unless `min_norm`) ball.

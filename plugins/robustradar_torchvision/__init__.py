@@ -6,7 +6,7 @@ The names are those of `models.txt`, so that listing them needs neither torch no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
+from importlib import metadata, resources
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -30,8 +30,8 @@ class TorchvisionModel(Architecture):
     pretrained: Annotated[str, Field(description="A local file of weights (.safetensors, or a state dict in .pt); empty: none.")] = ""
 
     def content(self) -> str:
-        """The weights' digest."""
-        return file_digest(self.pretrained)
+        """Torchvision's version and the weights' digest."""
+        return f"torchvision {metadata.version('torchvision')} {file_digest(self.pretrained)}".strip()
 
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
         """The network."""

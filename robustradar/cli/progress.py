@@ -85,10 +85,12 @@ class Lines:
         """How far it is, every few seconds."""
         self._done += 1
         now = time.monotonic()
+        if self._done == 1:  # the first one loads libraries and says nothing of the others
+            self._start = now
         if now - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = now
-            left = (now - self._start) / self._done * (self._total - self._done)
-            self.note(f"{spec}: epoch {epoch}/{epochs}; {self._done}/{self._total} in all, about {left:.0f} s left")
+            left = f", about {(now - self._start) / (self._done - 1) * (self._total - self._done):.0f} s left" if self._done > 1 else ""
+            self.note(f"{spec}: epoch {epoch}/{epochs}; {self._done}/{self._total} in all{left}")
 
     def fitted(self, spec: FitSpec, reason: str | None) -> None:
         """A failure is told at once."""

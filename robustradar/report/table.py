@@ -90,7 +90,7 @@ def _heads(shown: Sequence[tuple[str, Column]], result: Result) -> list[str]:
     titles = [_title(column) for _, column in shown]
     heads = []
     for metric, column in shown:
-        unit = {"fraction": " %", "1": ""}.get(column.unit, f" ({column.unit})")
+        unit = {"fraction": " %", "1": "", "loss": ""}.get(column.unit, f" ({column.unit})")
         star = "*" if column.name in result.ranking.columns else ""
         parameters = metric.partition(":")[2] if titles.count(_title(column)) > 1 else ""
         heads.append(" ".join(filter(None, [f"{_title(column)}{unit}", parameters, _ARROWS[column.direction]])) + star)

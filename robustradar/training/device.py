@@ -59,20 +59,29 @@ class DeviceBatches:
         for start in range(0, len(self), self._size):
             yield self._batch(slice(start, start + self._size))
 
+    def steps(self, size: int) -> int:
+        """The number of batches of `shuffled`."""
+        return max(1, len(self) // size + (len(self) % size > 1))
+
     def spread(self, limit: int) -> tuple[Tensor, Tensor]:
         """At most so many samples, evenly over the whole split, which may be sorted by class; the same at every call."""
         step = max(1, len(self) // limit)
         return self._batch(slice(0, step * limit, step))
 
     def shuffled(self, generator: torch.Generator, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All samples in a random order, in batches of `size`; the last may be smaller.
+        """All samples in a random order, in batches of `size`; the last may be smaller, or larger by one, never a single sample.
+
+        BatchNorm cannot train on a single sample, so a lone last one joins the batch before it.
 
         Args:
             generator: On the CPU, so that the order is the same on every device.
             size: Samples a batch.
         """
         order = torch.randperm(len(self), generator=generator)
-        for part in order.split(size):
+        parts = list(order.split(size))
+        if len(parts) > 1 and len(parts[-1]) == 1:
+            parts[-2:] = [torch.cat(parts[-2:])]
+        for part in parts:
             yield self._batch(part.to(self._device) if self._resident else part.numpy())
 
     def _batch(self, chosen: slice | Tensor | np.ndarray) -> tuple[Tensor, Tensor]:

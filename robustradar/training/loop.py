@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -58,8 +57,7 @@ class Loop:
     def __init__(self, spec: FitSpec, network: nn.Module, recipe: Recipe, data: DeviceData, attack: Guarded | None) -> None:
         self.spec, self.network, self.recipe, self.data, self.attack = spec, network, recipe, data, attack
         self.culprit = spec.architecture.label
-        batches = len(data.splits["train"])
-        self.steps = recipe.epochs * math.ceil(batches / recipe.batch)
+        self.steps = recipe.epochs * data.splits["train"].steps(recipe.batch)
         self.micro = recipe.batch
         self.order = torch.Generator().manual_seed(stream(spec.seed, ORDER))
         self.augmenting = torch.Generator().manual_seed(stream(spec.seed, AUGMENT))

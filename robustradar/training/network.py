@@ -54,12 +54,12 @@ def build(architecture: Architecture, culprit: str, data: DeviceData, seed: int)
             raise Failure(culprit, f"build() returned {type(network).__name__}, expected a torch.nn.Module.")
         if architecture.normalise:
             network = nn.Sequential(Standardise(data.mean.cpu(), data.std.cpu(), len(task.shape)), network)
-        network = guard.call(culprit, lambda: network.to(data.where))
-        x, _ = next(iter(data.splits["train"]))
+        x = next(iter(data.splits["train"]))[0][:2].cpu()
         with torch.no_grad():
             network.eval()
-            z = guard.call(culprit, lambda: network(x[:2]))
-    if not isinstance(z, Tensor) or z.shape != (len(x[:2]), task.outputs):
+            z = guard.call(culprit, lambda: network(x))  # on the CPU, so that lazy layers draw the same weights for every device
+    if not isinstance(z, Tensor) or z.shape != (len(x), task.outputs):
         got = list(z.shape) if isinstance(z, Tensor) else type(z).__name__
         raise Failure(culprit, f"maps a batch of 2 to {got}, expected [2, {task.outputs}].")
-    return network
+    placed: nn.Module = guard.call(culprit, lambda: network.to(data.where))
+    return placed

@@ -57,7 +57,7 @@ class Column:
     Attributes:
         name: As rankers and tables name it: lower-case words joined by underscores.
         direction: Whether higher or lower is better, or neither.
-        unit: ``fraction``, ``nats``, ``1`` or the like.
+        unit: ``fraction``, ``loss``, ``1`` or the like.
     """
 
     name: str

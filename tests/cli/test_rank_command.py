@@ -240,7 +240,7 @@ def test_plain_lines_tell_candidate_fit_epoch_and_time_left_where_there_is_no_te
     done = run(f"rank {tiny} --arch linear --metric clean-accuracy --metric robust-accuracy-trained")
     assert [re.sub(r"about \d+ s", "about # s", line) for line in done.err.splitlines()] == [
         "4 epochs to train, 2 measurements to make",
-        "papers/linear [clean, seed 0]: epoch 1/2; 1/4 in all, about # s left",
+        "papers/linear [clean, seed 0]: epoch 1/2; 1/4 in all",
         "papers/linear [clean, seed 0]: epoch 2/2; 2/4 in all, about # s left",
         "papers/linear [adversarial linf 8/255 native/pgd, seed 0]: epoch 1/2; 3/4 in all, about # s left",
         "papers/linear [adversarial linf 8/255 native/pgd, seed 0]: epoch 2/2; 4/4 in all, about # s left",

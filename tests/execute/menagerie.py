@@ -156,7 +156,7 @@ class Attacked(rr.Metric):
     """Mean adversarial loss of the adversarially trained fit."""
 
     name: str = rr.fixed("attacked")
-    columns: tuple[Column, ...] = rr.fixed((Column("attacked_loss", "lower", "nats"),))
+    columns: tuple[Column, ...] = rr.fixed((Column("attacked_loss", "lower", "loss"),))
     attack: str = "menagerie/sign"
 
     def needs(self, task: rr.Task, threat: rr.Threat) -> Needs:

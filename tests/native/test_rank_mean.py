@@ -10,7 +10,7 @@ from robustradar.numerics import agreement
 from robustradar_native.ranker import RankMean
 
 ACCURACY = Column("accuracy", "higher", "fraction")
-LOSS = Column("loss", "lower", "nats")
+LOSS = Column("loss", "lower", "loss")
 SIZE = Column("size", "none", "1")
 
 

@@ -7,7 +7,7 @@ import pytest
 from robustradar import Column, Failed, Measured, Ranking, RankingRow, Result, Score, Skipped, Study, Task, Threat
 from robustradar.values import Cost, FitRecord, FitUse, Ref
 
-ACCURACY, LOSS = Column("clean_accuracy", "higher", "fraction"), Column("clean_loss", "lower", "nats")
+ACCURACY, LOSS = Column("clean_accuracy", "higher", "fraction"), Column("clean_loss", "lower", "loss")
 SIZE = Column("parameters", "none", "1")
 
 

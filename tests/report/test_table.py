@@ -66,13 +66,13 @@ BROKEN = "architecture papers/linear (robustradar 0.1.0): ValueError: | <b>not</
 CSV = f"""\
 candidate,metric,column,state,value,low,high,unit,direction,flags,reason
 papers/mlp:width=32,baselines/clean-accuracy,clean_accuracy,measured,0.75,0.7,0.8,fraction,higher,selected-on-evaluation,
-papers/mlp:width=32,baselines/clean-accuracy,clean_loss,measured,0.5,0.4,0.6,nats,lower,,
+papers/mlp:width=32,baselines/clean-accuracy,clean_loss,measured,0.5,0.4,0.6,loss,lower,,
 papers/mlp:width=32,baselines/parameters,parameters,measured,1234567.0,,,1,none,,
 papers/cnn,baselines/clean-accuracy,clean_accuracy,measured,0.875,0.8,0.9,fraction,higher,my-<b>own selected-on-evaluation,
-papers/cnn,baselines/clean-accuracy,clean_loss,skipped,,,,nats,lower,,no losses
+papers/cnn,baselines/clean-accuracy,clean_loss,skipped,,,,loss,lower,,no losses
 papers/cnn,baselines/parameters,parameters,measured,850.0,,,1,none,,
 papers/linear,baselines/clean-accuracy,clean_accuracy,failed,,,,fraction,higher,,{BROKEN}
-papers/linear,baselines/clean-accuracy,clean_loss,failed,,,,nats,lower,,{BROKEN}
+papers/linear,baselines/clean-accuracy,clean_loss,failed,,,,loss,lower,,{BROKEN}
 papers/linear,baselines/parameters,parameters,failed,,,,1,none,,{BROKEN}
 """
 
