@@ -1,7 +1,7 @@
 """The command line as a user meets it: start-up against bare Python, and the quickstart's time and memory.
 
-    python benchmarks/bench_command.py            # start-up, then the quickstart from an empty store, then again from a full one
-    python benchmarks/bench_command.py --startup  # start-up alone
+python benchmarks/bench_command.py            # start-up, then the quickstart from an empty store, then again from a full one
+python benchmarks/bench_command.py --startup  # start-up alone
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import time
 
 HELP = [sys.executable, "-m", "robustradar", "--help"]
 BARE = [sys.executable, "-c", "pass"]
-IMPORTED = "import sys, robustradar.cli; print(*sorted(n for n in ('torch', 'numpy', 'timm', 'torchvision', 'torchattacks') if n in sys.modules))"
+HEAVY = ("torch", "numpy", "timm", "torchvision", "torchattacks")
+IMPORTED = f"import sys, robustradar.cli; print(*(n for n in {HEAVY} if n in sys.modules))"
 
 
 def run(command: list[str]) -> tuple[float, float]:

@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
+
 from robustradar import ADVERSARIAL, CLEAN, Objective, Victim
 from robustradar.execute import Execution
 from robustradar.plan import make
@@ -30,7 +32,6 @@ from robustradar.training.loss import cross_entropy
 from robustradar.training.train import one_cycle
 from robustradar.values import FitSpec
 from robustradar_native.gradient import Climb, pgd
-from torch import Tensor, nn
 
 RECIPE = "quick"
 

@@ -1,6 +1,6 @@
 """Draws the README's picture: the terminal after `robustradar rank quickstart`, as an SVG that loads nothing.
 
-    python docs/picture.py            # writes docs/quickstart.svg
+python docs/picture.py            # writes docs/quickstart.svg
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from robustradar import Architecture, file_digest, hookimpl
+from robustradar import Architecture, Dataset, file_digest, hookimpl
+from robustradar_timm import dataset
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,3 +44,9 @@ def robustradar_architectures() -> tuple[Architecture, ...]:
     """One declaration for every name of the table."""
     table = resources.files(__package__).joinpath("models.txt").read_text(encoding="utf-8")
     return tuple(TimmModel(name=name) for name in table.split())
+
+
+@hookimpl
+def robustradar_datasets() -> tuple[Dataset, ...]:
+    """What timm's readers read from local files."""
+    return dataset.datasets()

@@ -61,7 +61,7 @@ class DeviceBatches:
 
     def steps(self, size: int) -> int:
         """The number of batches of `shuffled`."""
-        return max(1, len(self) // size + (len(self) % size > 1))
+        return max(1, len(self) // size + (len(self) % size > 1)) if size > 1 else len(self)
 
     def spread(self, limit: int) -> tuple[Tensor, Tensor]:
         """At most so many samples, evenly over the whole split, which may be sorted by class; the same at every call."""
@@ -79,7 +79,7 @@ class DeviceBatches:
         """
         order = torch.randperm(len(self), generator=generator)
         parts = list(order.split(size))
-        if len(parts) > 1 and len(parts[-1]) == 1:
+        if size > 1 and len(parts) > 1 and len(parts[-1]) == 1:
             parts[-2:] = [torch.cat(parts[-2:])]
         for part in parts:
             yield self._batch(part.to(self._device) if self._resident else part.numpy())

@@ -284,6 +284,16 @@ def test_batches_come_in_order_and_in_the_datas_own_units() -> None:
     assert torch.equal(torch.cat([y for _, y in batches]), torch.from_numpy(data.train.y))
 
 
+@pytest.mark.parametrize(("n", "size", "expected"), [(9, 4, [4, 5]), (8, 4, [4, 4]), (10, 4, [4, 4, 2]), (1, 4, [1]), (3, 1, [1, 1, 1])])
+def test_no_batch_of_several_leaves_a_single_sample_behind(n: int, size: int, expected: list[int]) -> None:
+    """BatchNorm cannot train on one sample."""
+    split = Split(np.arange(2.0 * n).reshape(n, 2) / (2 * n), np.zeros(n, dtype=np.int64))
+    batches = DeviceBatches(split, torch.device("cpu"), 2, 2)
+    found = [len(x) for x, _ in batches.shuffled(torch.Generator().manual_seed(0), size)]
+    assert found == expected
+    assert batches.steps(size) == len(found)
+
+
 def test_inputs_are_standardised_inside_the_network(make_lab: Callable[[Data], Lab]) -> None:
     lab = make_lab(images("uint8"))
     model, data = fresh(lab, spec(lab))

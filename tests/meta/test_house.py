@@ -95,10 +95,10 @@ LAYERS = [
     "training.loss training.augment training.schedule training.lbfgs training.device training.weights",
     "robustradar host judge training.network",
     "catalog provenance trust training",
-    "plan store inventory",
+    "plan store",
     "execute scores report",
     "screening",
-    "forecast",
+    "forecast inventory",
     "cli",
     "__main__",
 ]

@@ -50,12 +50,12 @@ def table(x: Any, y: Any, classes: int | None) -> Data:
     return Data(Split(x, y), Split(x[:8], y[:8]), None, classes, None)
 
 
-def mlp() -> nn.Module:
+def mlp() -> nn.Sequential:
     """No chance, no batch statistics."""
     return nn.Sequential(nn.Flatten(), nn.Linear(128, 12), nn.Tanh(), nn.Linear(12, 3))
 
 
-def normed() -> nn.Module:
+def normed() -> nn.Sequential:
     """Convolution, batch statistics and dropout."""
     head = [nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten()]
     return nn.Sequential(*head, nn.Dropout(0.2), nn.Linear(96, 3))

@@ -24,7 +24,7 @@ def test_what_is_kept_is_the_average_of_all_steps(decay: float) -> None:
         steps.append({name: value.clone() for name, value in network.state_dict().items()})
         update(network)
 
-    loop.averaged.update_parameters = recorded  # type: ignore[method-assign]
+    loop.averaged.update_parameters = recorded  # type: ignore[method-assign, assignment]
     trained = training.train(loop, None, lambda _: None)
     assert len(steps) == 9
     for name, kept in trained.state.items():

@@ -43,7 +43,7 @@ def test_operations_of_one_sample() -> None:
 def test_counting_leaves_modes_as_they_are() -> None:
     loop = Fitting(normed).loop()
     loop.network.train()
-    loop.network[1].eval()  # type: ignore[index, operator]
+    loop.network[1].eval()  # type: ignore[index]
     modes = [m.training for m in loop.network.modules()]
     flops(loop.network, loop.data)
     assert [m.training for m in loop.network.modules()] == modes
@@ -60,7 +60,7 @@ def test_hooks_are_gone_afterwards() -> None:
 def test_frozen_layers_are_no_sign_of_an_attack() -> None:
     def half() -> object:
         network = mlp()
-        network[1].requires_grad_(False)  # type: ignore[index, operator]
+        network[1].requires_grad_(False)
         return network
 
     frozen, free = (Fitting(f).train().record.cost for f in (half, mlp))  # type: ignore[arg-type]

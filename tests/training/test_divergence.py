@@ -19,14 +19,14 @@ class Brittle(nn.Sequential):
     reach = math.inf
 
     def forward(self, x: Tensor) -> Tensor:
-        moved = (self[1].weight.detach() - self.start).abs().amax()
-        return super().forward(x) + torch.where(moved > self.reach, math.nan, 0.0)
+        moved = (torch.as_tensor(self[1].weight).detach() - self.start).abs().amax()
+        return super().forward(x) + torch.where(moved > self.reach, math.nan, 0.0)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def brittle(reach: float) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         network = Brittle(*mlp())
-        network.start, network.reach = network[1].weight.detach().clone(), reach
+        network.start, network.reach = torch.as_tensor(network[1].weight).detach().clone(), reach
         return network
 
     return build
@@ -75,7 +75,7 @@ def test_twice_is_a_failure_that_lasts() -> None:
 def test_infinite_losses_count_as_well() -> None:
     class Huge(nn.Sequential):
         def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x) * math.inf
+            return super().forward(x) * math.inf  # type: ignore[no-any-return, no-untyped-call]
 
     with pytest.raises(Failure, match="^training: diverged: the loss is not finite after epoch 1 of 3, also at a tenth"):
         Fitting(lambda: Huge(*mlp())).train()

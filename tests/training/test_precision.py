@@ -38,7 +38,8 @@ class Watch(Attack):
 
 def test_under_bfloat16_losses_are_float32_and_adversarial_inputs_are_float32_inside_the_ball() -> None:
     watch = Watch(name="watch")
-    object.__setattr__(watch, "met", met := [])
+    met: list[tuple[torch.dtype, ...]] = []
+    object.__setattr__(watch, "met", met)
     loop = Fitting(mlp, recipe(precision="bf16"), ADVERSARIAL, threat=Threat(math.inf, 8 / 255, (0.0, 1.0)), attack=watch).loop()
     assert loop.attack is not None
     found: list[tuple[Tensor, Tensor]] = []
@@ -64,7 +65,7 @@ def test_channels_last_is_the_same_within_rounding() -> None:
     plain, last = (Fitting(normed, recipe(channels_last=flag, augment="crop-flip"), ADVERSARIAL).train() for flag in (False, True))
     assert largest_difference(plain.state, last.state) < 1e-3
     loop = Fitting(normed, recipe(channels_last=True)).loop()
-    assert loop.network[0].weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[index, union-attr, operator]
+    assert loop.network[0].weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[index]
 
 
 def test_channels_last_does_not_matter_to_tables() -> None:
