@@ -13,13 +13,13 @@ import argparse
 import copy
 import statistics
 import tempfile
-import time
 from pathlib import Path
+from time import perf_counter, process_time
 
 import torch
 from torch import Tensor, nn
 
-from robustradar import ADVERSARIAL, CLEAN, Objective, Victim
+from robustradar import ADVERSARIAL, CLEAN, Objective, Recipe, Victim
 from robustradar.execute import Execution
 from robustradar.plan import make
 from robustradar.progress import Silent
@@ -29,16 +29,22 @@ from robustradar.screening import Prepared, prepare
 from robustradar.store import Store
 from robustradar.training.device import DeviceData, threads
 from robustradar.training.loss import cross_entropy
-from robustradar.training.train import one_cycle
+from robustradar.training.schedule import share
 from robustradar.values import FitSpec
 from robustradar_native.gradient import Climb, pgd
 
 RECIPE = "quick"
 
 
+def clock() -> float:
+    """CPU seconds, which a busy machine does not stretch; wall-clock seconds where an accelerator does the work."""
+    return perf_counter() if torch.cuda.is_initialized() else process_time()
+
+
 def bare(network: nn.Module, data: DeviceData, spec: FitSpec) -> float:
     """Seconds of the loop by hand."""
     recipe = dict(spec.recipe.parameters)
+    numbers = Recipe(**recipe)
     xi, epochs, batch = spec.objective.xi, recipe["epochs"], recipe["batch"]
     x, y = (torch.cat(part) for part in zip(*data.splits["train"], strict=True))
     generator = torch.Generator(data.where).manual_seed(0)
@@ -54,10 +60,10 @@ def bare(network: nn.Module, data: DeviceData, spec: FitSpec) -> float:
         network.requires_grad_(True)
         return found
 
-    start = time.perf_counter()
+    start = clock()
     optimizer = torch.optim.AdamW(network.parameters(), recipe["lr"], weight_decay=recipe["weight_decay"])
     steps = epochs * -(-len(x) // batch)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: one_cycle((n + 0.5) / steps, recipe["warmup"]))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: share(numbers, (n + 0.5) / steps))
     best = float("inf")
     for _ in range(epochs):
         for part in torch.randperm(len(x), generator=order).split(batch):
@@ -80,14 +86,14 @@ def bare(network: nn.Module, data: DeviceData, spec: FitSpec) -> float:
         if float(total) < best:
             best = float(total)
             copy.deepcopy(network.state_dict())
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def fitted(execution: Execution, spec: FitSpec) -> float:
     """Seconds of the same fit by the engine, the writing of the store included."""
-    start = time.perf_counter()
+    start = clock()
     execution.fit(spec)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def spec_of(prepared: Prepared, objective: Objective, seed: int) -> FitSpec:

@@ -25,9 +25,10 @@ from robustradar.errors import Failure
 from robustradar.judge import Guarded
 from robustradar.plan import Plan
 from robustradar.progress import Progress
-from robustradar.store import Store
+from robustradar.store import FREE, Store
 from robustradar.training import loss as losses
 from robustradar.training import network, weights
+from robustradar.training.cost import Meter
 from robustradar.training.device import DeviceData
 from robustradar.training.loop import EVALUATION_ATTACK, TRAIN_ATTACK, Loop, stream
 from robustradar.training.train import begin, train, trial
@@ -40,6 +41,7 @@ from robustradar.values import (
     FitUse,
     Measured,
     Measurement,
+    MeasurementUse,
     Outcome,
     Ref,
     Skipped,
@@ -54,10 +56,11 @@ GIVEN_WEIGHTS = "given-weights"
 
 @dataclass(frozen=True, eq=False)
 class Executed:
-    """What a plan yielded: an outcome for every measurement and column, and the fits."""
+    """What a plan yielded: an outcome for every measurement and column, the fits, and what measuring cost where it came to an end."""
 
     outcomes: Mapping[str, Mapping[str, Outcome]]
     fits: tuple[FitUse, ...]
+    measurements: tuple[MeasurementUse, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +73,7 @@ class Execution:
         store: What is finished.
         progress: Who is told.
         trained: Keys of the fits that were trained here, so not taken from the store.
+        measured: Keys of the measurements that were made here.
         trusted: What speaks against an attack on a fit, for the fits of the present candidate.
     """
 
@@ -78,6 +82,7 @@ class Execution:
     store: Store
     progress: Progress
     trained: set[str] = field(default_factory=set)
+    measured: set[str] = field(default_factory=set)
     trusted: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
     def run(self, plan: Plan) -> Executed:
@@ -102,7 +107,7 @@ class Execution:
             for _, spec in measurement.fits:
                 if isinstance(record := store.fit(spec.key), FitRecord):
                     used[spec.key] = FitUse(record, spec.key not in self.trained, str(store.weights(spec.key)))
-        return Executed(outcomes, tuple(used.values()))
+        return Executed(outcomes, tuple(used.values()), tuple(filter(None, map(self._use, plan.measurements))))
 
     def outcomes(self, measurement: Measurement) -> dict[str, Outcome]:
         """A measurement's outcomes, from the store or made now."""
@@ -112,11 +117,12 @@ class Execution:
                 self.fit(spec)
             if (known := self.store.outcome(measurement.key)) is not None:
                 return known
-            found = self.measure(measurement, metric)
+            found, cost = self.measure(measurement, metric)
         except Failure as failure:
-            found = {column.name: Failed(failure.reason, failure.culprit) for column in metric.columns}
+            found, cost = {column.name: Failed(failure.reason, failure.culprit) for column in metric.columns}, FREE
         if not any(isinstance(outcome, Failed) for outcome in found.values()):
-            self.store.save_outcome(measurement.key, found)
+            self.store.save_outcome(measurement.key, found, cost)
+            self.measured.add(measurement.key)
             found = self.store.outcome(measurement.key) or found  # as every later run reads it
         self.progress.measured(measurement, found)
         return found
@@ -143,8 +149,8 @@ class Execution:
                 raise
         self.progress.fitted(spec, None)
 
-    def measure(self, measurement: Measurement, metric: Metric) -> dict[str, Outcome]:
-        """A measurement made now, its outcomes checked.
+    def measure(self, measurement: Measurement, metric: Metric) -> tuple[dict[str, Outcome], Cost]:
+        """A measurement made now, its outcomes checked, and what the metric spent on it.
 
         Raises:
             Failure: The metric or an attack that it used failed or broke its contract.
@@ -152,18 +158,27 @@ class Execution:
         catalog, task, seed = self.catalog, measurement.task, measurement.seed or 0
         culprit = catalog.culprit("metric", measurement.metric)
         attacks = {label: self._guarded(use, stream(seed, METRIC_ATTACK)) for label, use in measurement.attacks}
+        fits = {label: self._loaded(spec) for label, spec in measurement.fits}
+        meter = Meter(self.data)
         bench = Bench(
             task=task,
             threat=measurement.threat,
-            fits={label: self._loaded(spec) for label, spec in measurement.fits},
+            fits=fits,
             attacks=attacks,
             splits=self.data.splits,
             loss=losses.squared if task.classes is None else losses.cross_entropy,
-            network=lambda: self._network(measurement.candidate, seed).eval(),
+            network=lambda: meter.watch(self._network(measurement.candidate, seed).eval()),
             seed=seed,
         )
+
+        def measured() -> object:
+            for fit in fits.values():
+                meter.watch(fit.model)
+            return metric.measure(bench)
+
         with guard.generators_restored(), torch.enable_grad():  # restores the gradient mode too, should a metric switch it
-            found = guard.call(culprit, lambda: metric.measure(bench))
+            found = guard.call(culprit, measured)
+        cost = meter.cost
         for attack in attacks.values():
             attack.verify()
         outcomes = _checked(found, metric, culprit)
@@ -173,7 +188,13 @@ class Execution:
                 flags += self._trust(dict(measurement.fits)[name], bench.fits[name].record, use)
         if any(fit.record.epochs for fit in bench.fits.values()) and "final" not in task.sizes:
             flags.append(SELECTED_ON_EVALUATION)
-        return {name: _flagged(outcome, flags) for name, outcome in outcomes.items()}
+        return {name: _flagged(outcome, flags) for name, outcome in outcomes.items()}, cost
+
+    def _use(self, measurement: Measurement) -> MeasurementUse | None:
+        """A measurement for the result; None where it failed, and so is not in the store."""
+        cost, cached = self.store.cost(measurement.key), measurement.key not in self.measured
+        labels = measurement.candidate.label, measurement.metric.label
+        return None if cost is None else MeasurementUse(*labels, measurement.seed, cached, cost)
 
     def _trust(self, spec: FitSpec, record: FitRecord, use: AttackUse) -> tuple[str, ...]:
         """What speaks against an attack on a fit, found once for all metrics."""
@@ -211,7 +232,7 @@ class Execution:
         """Keeps weights that were trained elsewhere as a fit, once it is clear that they belong to the network."""
         model = self._network(spec.architecture, spec.seed)
         state = weights.matching(model, weights.read(Path(given.path)), f"--weights {given.path}")
-        self.store.save_fit(FitRecord(spec.key, spec.json(), (), 0, Cost(0, 0, 0.0), (GIVEN_WEIGHTS,)), state)
+        self.store.save_fit(FitRecord(spec.key, spec.json(), (), 0, FREE, (GIVEN_WEIGHTS,)), state)
 
     def _loop(self, spec: FitSpec) -> Loop:
         """A fit at its start."""

@@ -158,7 +158,8 @@ def rank(prepared: Prepared, *, store: Path, device: str = "auto", progress: Pro
         raise PluginError(f"{failure}. {advice}") from None
     if not isinstance(ranking, Ranking):
         raise PluginError(f"{culprit}: rank() returned {type(ranking).__name__}, expected robustradar.Ranking. {advice}")
-    return Result(study, table.scores, ranking, executed.fits, provenance(catalog.plugins, str(where), command, study.seeds))
+    origin = provenance(catalog.plugins, str(where), command, study.seeds)
+    return Result(study, table.scores, ranking, executed.fits, origin, executed.measurements)
 
 
 def _refs(catalog: Catalog, kind: str, texts: Iterable[str], where: str) -> tuple[Ref, ...]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
+FREE = Cost(0, 0, 0.0)
 _SCRAPS_LIVE = 24 * 3600.0
 
 
@@ -136,8 +137,13 @@ class Store:
         samples = load_file(file) if file.exists() else {}
         return {column: _outcome(row, samples.get(column)) for column, row in content["columns"].items()}
 
-    def save_outcome(self, key: str, outcomes: Mapping[str, Outcome]) -> None:
-        """Keeps a finished measurement, with the per-sample values beside it."""
+    def cost(self, key: str) -> Cost | None:
+        """What a measurement in the store cost; None where it is not there."""
+        content = self._read(self._entry("outcomes", key), "outcome.json") or {}
+        return Cost(**content["cost"]) if "cost" in content else None
+
+    def save_outcome(self, key: str, outcomes: Mapping[str, Outcome], cost: Cost = FREE) -> None:
+        """Keeps a finished measurement with what it cost, and the per-sample values beside it."""
         from safetensors.numpy import save_file
 
         measured = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Measured)}
@@ -147,7 +153,8 @@ class Store:
             if samples:
                 save_file(samples, folder / "samples.safetensors")
             columns = {name: _row(outcome) for name, outcome in outcomes.items()}
-            _write_json(folder / "outcome.json", {"columns": columns, "samples_sha256": _sha256(folder / "samples.safetensors")})
+            sha256 = _sha256(folder / "samples.safetensors")
+            _write_json(folder / "outcome.json", {"columns": columns, "cost": vars(cost), "samples_sha256": sha256})
 
         self._publish("outcomes", key, write)
 

@@ -64,4 +64,4 @@ class Recipe(Declaration):
         asked = {"augment": "none", "precision": "float32", "average": 0.0, "clip": 0.0} if self.optimizer == "lbfgs" else {}
         for name, wanted in asked.items():
             if (got := getattr(self, name)) != wanted:
-                raise ValueError(f"optimizer=lbfgs: got {name}={got}, expected {name}={wanted}, as it minimises over the data as they are.")
+                raise ValueError(f"optimizer=lbfgs: got {name}={got}, expected {name}={wanted}, as it minimises over the data as they are")

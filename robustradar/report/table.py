@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from robustradar.report.flag import meaning
-from robustradar.values import Column, Failed, Measured, Result, Score, Skipped
+from robustradar.values import Column, Cost, Failed, Measured, Result, Score, Skipped
 
 _ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
 _MARKS = "abcdefghijklmnopqrstuvwxyz"
@@ -157,15 +157,19 @@ def _broken(result: Result, form: str) -> str:
 
 
 def _cost(result: Result) -> str:
-    """What training took."""
-    forward = sum(fit.record.cost.forward for fit in result.fits)
-    backward = sum(fit.record.cost.backward for fit in result.fits)
-    seconds = sum(fit.record.cost.seconds for fit in result.fits)
-    cached = sum(fit.cached for fit in result.fits)
+    """What training took, and what measuring took."""
+    cached, known = (sum(use.cached for use in uses) for uses in (result.fits, result.measurements))
+    trained, measured = _work([fit.record.cost for fit in result.fits]), _work([use.cost for use in result.measurements])
     return (
-        f"{len(result.fits)} networks trained ({cached} of them taken from the store): {_number(forward)} samples forward, "
-        f"{_number(backward)} backward, {seconds:.0f} s."
+        f"{len(result.fits)} networks trained ({cached} of them taken from the store): {trained}.\n"
+        f"{len(result.measurements)} measurements ({known} of them taken from the store): {measured}."
     )
+
+
+def _work(costs: Sequence[Cost]) -> str:
+    """Costs together."""
+    forward, backward, seconds = (sum(getattr(cost, name) for cost in costs) for name in ("forward", "backward", "seconds"))
+    return f"{_number(forward)} samples forward, {_number(backward)} backward, {seconds:.0f} s"
 
 
 def _repeat(result: Result) -> str:

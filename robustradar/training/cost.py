@@ -53,21 +53,29 @@ class Meter:
     def on(self, network: nn.Module, *forms: nn.Module) -> Iterator[None]:
         """Counts every pass inside, those of attacks included, through a network's forms: itself, compiled or averaged."""
         self._flops = flops(network, self._data)
-
-        def count(form: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            samples = len(inputs[0])
-            self._forward += samples
-            if isinstance(output, Tensor) and output.requires_grad:
-                # Attacks run with frozen weights: their backward pass goes to the inputs alone.
-                inner = not any(weight.requires_grad for weight in form.parameters())
-                output.register_hook(lambda _: self._backward(samples, inner=inner))
-
-        handles = [form.register_forward_hook(count) for form in {id(form): form for form in forms}.values()]
+        handles = [form.register_forward_hook(self._count) for form in {id(form): form for form in forms}.values()]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+    def watch(self, network: nn.Module) -> nn.Module:
+        """The same network, whose passes are counted from now on. Inside ``torch.vmap`` a batch counts as the one sample that it shows."""
+        self._flops = flops(network, self._data)
+        network.register_forward_hook(self._count)
+        return network
+
+    def _count(self, form: nn.Module, _: tuple[Any, ...], output: Any) -> None:
+        """Counts a forward pass, and the backward pass should one come."""
+        if not isinstance(output, Tensor) or output.ndim == 0:
+            return
+        samples = len(output)
+        self._forward += samples
+        if output.requires_grad:
+            # Attacks run with frozen weights: their backward pass goes to the inputs alone.
+            inner = not any(weight.requires_grad for weight in form.parameters())
+            output.register_hook(lambda _: self._backward(samples, inner=inner))
 
     def _backward(self, samples: int, *, inner: bool) -> None:
         if inner:

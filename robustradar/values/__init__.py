@@ -23,6 +23,7 @@ from robustradar.values.outcome import (
 )
 from robustradar.values.result import (
     FitUse,
+    MeasurementUse,
     Ranking,
     RankingRow,
     Result,
@@ -60,6 +61,7 @@ __all__ = [
     "JSON",
     "Measured",
     "Measurement",
+    "MeasurementUse",
     "Objective",
     "Outcome",
     "Ranking",

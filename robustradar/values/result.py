@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from robustradar.values.fit import FitRecord
+from robustradar.values.fit import Cost, FitRecord
 from robustradar.values.outcome import Failed, Score
 from robustradar.values.study import Study
 from robustradar.values.text import JSON
@@ -48,6 +48,25 @@ class FitUse:
 
 
 @dataclass(frozen=True)
+class MeasurementUse:
+    """A finished measurement as a result shows it.
+
+    Attributes:
+        candidate: The candidate's label.
+        metric: The metric's label.
+        seed: None where no fit and no chance is involved.
+        cached: Whether it was taken from the store.
+        cost: What measuring cost when it was done, without the fits.
+    """
+
+    candidate: str
+    metric: str
+    seed: int | None
+    cached: bool
+    cost: Cost
+
+
+@dataclass(frozen=True)
 class Result:
     """All that a run found. Its JSON is the truth; every other form is a rendering of it."""
 
@@ -56,6 +75,7 @@ class Result:
     ranking: Ranking
     fits: tuple[FitUse, ...]
     provenance: Mapping[str, Any]
+    measurements: tuple[MeasurementUse, ...] = ()
 
     @property
     def failed(self) -> tuple[Score, ...]:
@@ -83,10 +103,26 @@ class Result:
                     "epochs": [dict(epoch) for epoch in fit.record.epochs],
                     "selected_epoch": fit.record.selected_epoch,
                     "weights": fit.weights,
-                    "cost": {name: value for name, value in vars(fit.record.cost).items() if name != "seconds"},
+                    "cost": _spent(fit.record.cost),
                     "flags": list(fit.record.flags),
                 }
                 for fit in self.fits
             ],
+            "measurements": [
+                {
+                    "candidate": use.candidate,
+                    "metric": use.metric,
+                    "seed": use.seed,
+                    "cached": use.cached,
+                    "seconds": use.cost.seconds,
+                    "cost": _spent(use.cost),
+                }
+                for use in self.measurements
+            ],
             "provenance": dict(self.provenance),
         }
+
+
+def _spent(cost: Cost) -> JSON:
+    """A cost without its seconds, which stand beside it."""
+    return {name: value for name, value in vars(cost).items() if name != "seconds"}

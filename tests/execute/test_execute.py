@@ -158,6 +158,23 @@ def test_outcomes_are_kept_and_not_measured_again(lab: Lab) -> None:
     assert [fit.cached for fit in executed.fits] == [True]
 
 
+def test_what_measuring_cost_is_counted_and_kept(lab: Lab) -> None:
+    # 32 evaluation samples of 4 features to 3 classes: 2·4·3 operations each.
+    first, again = (lab.run(("linear", "nothing"), ("accuracy", "attacked"))[1] for _ in range(2))
+    plain, attacked = first.measurements
+    assert [(use.candidate, use.metric, use.seed) for use in first.measurements] == [
+        ("menagerie/linear", "menagerie/accuracy", 0),
+        ("menagerie/linear", "menagerie/attacked", 0),
+    ]
+    assert (plain.cost.forward, plain.cost.backward, plain.cost.flops, plain.cost.memory) == (32, 0, 32 * 24, None)
+    assert attacked.cost.forward > plain.cost.forward
+    assert attacked.cost.backward == 32
+    assert plain.cost.seconds > 0
+    assert not plain.cached
+    assert [use.cost for use in again.measurements] == [use.cost for use in first.measurements]
+    assert all(use.cached for use in again.measurements)
+
+
 def test_a_fit_is_trained_once_for_several_metrics_and_runs(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[str] = []
     original = type(lab.execution())._train

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from robustradar import Column, Failed, Measured, Ranking, RankingRow, Result, Score, Skipped, Study, Task, Threat
-from robustradar.values import Cost, FitRecord, FitUse, Ref
+from robustradar.values import Cost, FitRecord, FitUse, MeasurementUse, Ref
 
 ACCURACY, LOSS = Column("clean_accuracy", "higher", "fraction"), Column("clean_loss", "lower", "loss")
 SIZE = Column("parameters", "none", "1")
@@ -62,4 +62,7 @@ def result() -> Result:
         "versions": {"robustradar": "0.1.0", "torch": "2.9.0"},
         "device": "cpu",
     }
-    return Result(study, scores, ranking, fits, provenance)
+    measurements = tuple(
+        MeasurementUse(name, "baselines/clean-accuracy", seed, seed == 1, Cost(40, 20, 0.75)) for name in names[:2] for seed in (0, 1)
+    )
+    return Result(study, scores, ranking, fits, provenance, measurements)

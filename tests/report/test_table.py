@@ -54,6 +54,7 @@ papers/cnn, on samples that were used for no selection (intervals span the seeds
 ## Cost
 
 2 networks trained (1 of them taken from the store): 4k samples forward, 2k backward, 3 s.
+4 measurements (2 of them taken from the store): 160 samples forward, 80 backward, 3 s.
 
 ## Repeat
 

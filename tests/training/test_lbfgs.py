@@ -228,7 +228,7 @@ def test_a_fit_at_its_minimum_takes_no_step() -> None:
 @pytest.mark.parametrize(("name", "got"), [("augment", "crop-flip"), ("precision", "bf16"), ("average", 0.9), ("clip", 1.0)])
 def test_what_would_blur_the_objective_is_refused(name: str, got: Any) -> None:
     wanted = Recipe()
-    message = f"optimizer=lbfgs: got {name}={got}, expected {name}={getattr(wanted, name)}, as it minimises over the data as they are."
+    message = f"optimizer=lbfgs: got {name}={got}, expected {name}={getattr(wanted, name)}, as it minimises over the data as they are"
     with pytest.raises(ValueError, match=f"^{message}$"):
         Recipe(optimizer="lbfgs", **{name: got})
 
