@@ -18,6 +18,8 @@ Written by `python docs/generate_attacks.py`; do not edit.
 `max_loss` attacks try to make the loss as large as they can: only they may feed metrics that read adversarial losses. `first_success`
 attacks stop at the first wrong answer and return the clean input where they find none: they estimate robust accuracy. `min_norm`
 attacks look for the smallest perturbation that is wrong; it counts where it lies in the ball.
+
+Foolbox and ART are second opinions that come as extras: `pip install 'robustradar[foolbox]'`, `pip install 'robustradar[art]'`.
 """
 
 

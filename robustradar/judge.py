@@ -98,7 +98,7 @@ class Guarded:
             z = model(x)
             clean, right = self.loss(z, y), losses.correct(z, y, self.classes)
         if self.threat.eps == 0:
-            return Attacked(x, clean, right)
+            return Attacked(x, clean, right, clean, right)
         raw = self._raw(model, x, y, self.loss)
         distance = balls.norm(losses.widened(raw) - losses.widened(x), self.threat.p) / self.threat.eps
         if self.attack.kind == "min_norm":
@@ -111,12 +111,12 @@ class Guarded:
         with torch.no_grad():
             z = model(x_adv)
             adversarial = self.loss(z, y)
-            right = right & losses.correct(z, y, self.classes)
+            robust = right & losses.correct(z, y, self.classes)
         if self.attack.kind == "max_loss":
             worse = adversarial > clean
             x_adv = torch.where(_column(worse, x), x_adv, x)
             adversarial = torch.where(worse | adversarial.isnan(), adversarial, clean)
-        return Attacked(x_adv, adversarial, right)
+        return Attacked(x_adv, adversarial, robust, clean, right)
 
     def verify(self) -> None:
         """Says whether every perturbation so far kept to the ball. One look for all batches, so that an accelerator need not wait.

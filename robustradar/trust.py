@@ -193,7 +193,7 @@ class Trial:
     def black_box_beats_white_box(self) -> Tensor:
         """Blind search, sample by sample beside the attack, adds clearly to it."""
         blind, found = self._by(self.guarded.variant(attack=Search())), self.attacked
-        return self._better(Attacked(blind.x, torch.maximum(blind.loss, found.loss), blind.correct & found.correct))
+        return self._better(dataclasses.replace(blind, loss=torch.maximum(blind.loss, found.loss), correct=blind.correct & found.correct))
 
     def unbounded_fails(self) -> Tensor:
         """In a ball that reaches from every input to every other, answers are right clearly more often than a constant answer's are."""

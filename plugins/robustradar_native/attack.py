@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Steps = Annotated[int, Field(ge=1, description="gradient steps of one start")]
 Restarts = Annotated[int, Field(ge=1, description="starts; the best point of all is kept, sample by sample")]
 RelativeStep = Annotated[float | None, Field(gt=0, description="a step's length over eps; none: 2.5 / steps (Madry et al. 2018)")]
+Keep = Annotated[Literal["best", "last"], Field(description="the point kept of each sample; last saves a pass, as is usual in training")]
 RandomStart = Annotated[bool, Field(description="start at a random point of the ball, not at the clean input")]
 
 _L2_LINF = (2.0, math.inf)
@@ -50,12 +51,23 @@ class PGD(Attack):
         relative_step: A step's length over eps.
         restarts: Starts.
         random_start: Whether starts are drawn from the ball; else the clean input is the only one.
+        keep: Whether every sample's best point is kept, or the last one, which is usual in training and saves a pass.
     """
 
     steps: Steps = 10
     relative_step: RelativeStep = None
     restarts: Restarts = 1
     random_start: RandomStart = True
+    keep: Keep = "best"
+
+    def __post_init__(self) -> None:
+        """Refuses restarts that would be thrown away.
+
+        Raises:
+            ValueError: There are several, and only the last point is kept.
+        """
+        if self.keep == "last" and self.restarts > 1:
+            raise ValueError("keep=last has use for a single start; set restarts=1 or keep=best")
 
     def perturb(self, victim: Victim, x: Tensor, y: Tensor) -> Tensor:
         """The best of every iterate of every start."""
@@ -66,7 +78,7 @@ class PGD(Attack):
         from robustradar_native.gradient import Climb, pgd
 
         length = victim.eps * (self.relative_step or 2.5 / self.steps)
-        return pgd(victim, x, y, Climb(self.steps, length, self.restarts, self.random_start, decay))[0]
+        return pgd(victim, x, y, Climb(self.steps, length, self.restarts, self.random_start, decay, self.keep == "best"))[0]
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ class Climb:
         restarts: Starts, >= 1; the best point of all is kept, sample by sample.
         random_start: Whether to start at a random point of the ball; else at the clean input.
         decay: The share of the last direction that goes into the next one (Dong et al. 2018: mu); 0: none.
+        best: Whether every sample's best point is kept; else it is the last one of the only start, a pass cheaper.
     """
 
     steps: int
@@ -29,6 +30,7 @@ class Climb:
     restarts: int = 1
     random_start: bool = True
     decay: float = 0.0
+    best: bool = True
 
 
 def losses(victim: Victim, x: Tensor, y: Tensor) -> Tensor:
@@ -87,7 +89,7 @@ def pgd(victim: Victim, x: Tensor, y: Tensor, climb: Climb) -> tuple[Tensor, Ten
     Returns:
         The point of largest loss of every sample [N, *shape] among every start and every iterate, the last one included, and its loss
         [N]. It never falls where restarts are added. Without random starts the clean input is the start; with them it is not looked at,
-        which saves a pass: the host compares with it anyway.
+        which saves a pass: the host compares with it anyway. Where the last point is asked for, the loss is that before the last step.
     """
     region = Region.around(victim, x)
     best, top = x, torch.full_like(x.flatten(1)[:, 0], -torch.inf)
@@ -96,12 +98,13 @@ def pgd(victim: Victim, x: Tensor, y: Tensor, climb: Climb) -> tuple[Tensor, Ten
         direction = torch.zeros_like(x)
         for _ in range(climb.steps):
             loss, gradient = slopes(victim, point, y)
-            best, top = better(best, top, point, loss)
+            if climb.best:
+                best, top = better(best, top, point, loss)
             if climb.decay:
                 size = gradient.abs().flatten(1).sum(1).clamp_min_(torch.finfo(gradient.dtype).tiny)
                 gradient = direction = climb.decay * direction + gradient / column(size, x)
             point = region.stepped(point, gradient, climb.length)
-        best, top = better(best, top, point, losses(victim, point, y))
+        best, top = better(best, top, point, losses(victim, point, y)) if climb.best else (point, loss)
     return best, top
 
 

@@ -64,11 +64,15 @@ class Attacked:
         x: The inputs that count [N, *shape], inside ball and box.
         loss: Their losses [N], never below the clean ones for a ``max_loss`` attack.
         correct: Whether the answer on x and on the clean input is right [N]; all false for regression.
+        clean_loss: Losses of the clean inputs [N].
+        clean_correct: Whether their answers are right [N].
     """
 
     x: Tensor
     loss: Tensor
     correct: Tensor
+    clean_loss: Tensor
+    clean_correct: Tensor
 
 
 class Batches(Protocol):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.hooks import RemovableHandle
 
 from robustradar.training.device import DeviceData
 from robustradar.values import Cost
@@ -53,7 +54,7 @@ class Meter:
     def on(self, network: nn.Module, *forms: nn.Module) -> Iterator[None]:
         """Counts every pass inside, those of attacks included, through a network's forms: itself, compiled or averaged."""
         self._flops = flops(network, self._data)
-        handles = [form.register_forward_hook(self._count) for form in {id(form): form for form in forms}.values()]
+        handles = [self._hooked(form) for form in {id(form): form for form in forms}.values()]
         try:
             yield
         finally:
@@ -63,19 +64,24 @@ class Meter:
     def watch(self, network: nn.Module) -> nn.Module:
         """The same network, whose passes are counted from now on. Inside ``torch.vmap`` a batch counts as the one sample that it shows."""
         self._flops = flops(network, self._data)
-        network.register_forward_hook(self._count)
+        self._hooked(network)
         return network
 
-    def _count(self, form: nn.Module, _: tuple[Any, ...], output: Any) -> None:
-        """Counts a forward pass, and the backward pass should one come."""
-        if not isinstance(output, Tensor) or output.ndim == 0:
-            return
-        samples = len(output)
-        self._forward += samples
-        if output.requires_grad:
-            # Attacks run with frozen weights: their backward pass goes to the inputs alone.
-            inner = not any(weight.requires_grad for weight in form.parameters())
-            output.register_hook(lambda _: self._backward(samples, inner=inner))
+    def _hooked(self, form: nn.Module) -> RemovableHandle:
+        """Counts forward passes, and the backward passes that come."""
+        weight = next((p for p in form.parameters() if p.requires_grad), None)
+
+        def count(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+            if not isinstance(output, Tensor) or output.ndim == 0:
+                return
+            samples = len(output)
+            self._forward += samples
+            if output.requires_grad:
+                # Attacks run with frozen weights: their backward pass goes to the inputs alone.
+                inner = weight is None or not weight.requires_grad
+                output.register_hook(lambda _: self._backward(samples, inner=inner))
+
+        return form.register_forward_hook(count)
 
     def _backward(self, samples: int, *, inner: bool) -> None:
         if inner:

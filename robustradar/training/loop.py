@@ -18,7 +18,7 @@ from robustradar.judge import Guarded
 from robustradar.training import augment, schedule
 from robustradar.training.device import DeviceData
 from robustradar.training.lbfgs import LBFGS
-from robustradar.training.objective import Passes, loss, passes
+from robustradar.training.objective import loss, passes
 from robustradar.training.tally import Tally
 from robustradar.values import FitSpec
 
@@ -151,7 +151,8 @@ class Loop:
                 found = passes(self.running, x_part, y_part, self.spec.objective, self.attack)
             mean = loss(self.spec.objective, found, y_part, self.data.task.classes, self.recipe.label_smoothing)
             (mean.sum() / count).backward()
-            tally.passes(Passes(*(None if z is None else z.detach() for z in (found.clean, found.adversarial))), y_part, mean.detach())
+            lone = self.spec.objective.form == "mixture" and (found.clean is None or found.adversarial is None)
+            tally.passes(found, y_part, mean, plain=lone and not self.recipe.label_smoothing)
 
     def precision(self) -> AbstractContextManager[Any]:
         """Autocast to bfloat16 where the recipe says so; losses, projections and statistics stay in float32."""

@@ -14,7 +14,7 @@ KINDS = ("clean", "adversarial", "objective")
 
 
 class Tally:
-    """Sums of losses and right answers by kind; one transfer when their means are read.
+    """Sums of losses and right answers by kind, kept on the device batch by batch; one transfer when their means are read.
 
     Args:
         classes: Number of classes; None for regression with squared loss.
@@ -23,40 +23,55 @@ class Tally:
     def __init__(self, classes: int | None) -> None:
         self._classes = classes
         self._loss = losses.squared if classes is None else losses.cross_entropy
-        self._totals: dict[str, Tensor] = {}
+        self._sums: dict[str, list[Tensor]] = {}
+        self._rights: dict[str, list[Tensor]] = {}
+        self._counts: dict[str, int] = {}
 
-    def passes(self, found: Passes, y: Tensor, objective: Tensor) -> None:
-        """Adds one batch: its outputs [N, K], as far as there are any, and the objective's losses [N]."""
+    @torch.no_grad()
+    def passes(self, found: Passes, y: Tensor, objective: Tensor, *, plain: bool = False) -> None:
+        """Adds one batch.
+
+        Args:
+            found: Its outputs [N, K], as far as there are any.
+            y: Targets.
+            objective: The objective's losses [N].
+            plain: Whether these are just the only pass's losses, which then need not be computed again.
+        """
         for kind, z in (("clean", found.clean), ("adversarial", found.adversarial)):
             if z is not None:
-                self.add(kind, self._loss(z, y), losses.correct(z, y, self._classes))
-        self.add("objective", objective, torch.zeros_like(objective))
+                self.add(kind, objective if plain else self._loss(z, y), losses.correct(z, y, self._classes))
+        self.add("objective", objective)
 
-    def add(self, kind: str, loss: Tensor, right: Tensor) -> None:
-        """Adds one batch's losses [N] and right answers [N]."""
-        total = loss.sum()
-        self._add(kind, torch.stack([total, right.sum().to(total.dtype), torch.full_like(total, len(loss))]))
+    def add(self, kind: str, loss: Tensor, right: Tensor | None = None) -> None:
+        """Adds one batch's losses [N] and, for kinds that have them, right answers [N]."""
+        self._sums.setdefault(kind, []).append(loss.detach().sum())
+        if right is not None:
+            self._rights.setdefault(kind, []).append(right.sum())
+        self._counts[kind] = self._counts.get(kind, 0) + len(loss)
 
     def merge(self, other: Tally) -> None:
         """Adds all that another has."""
-        for kind, sums in other._totals.items():
-            self._add(kind, sums)
+        for kind, count in other._counts.items():
+            self._sums.setdefault(kind, []).extend(other._sums[kind])
+            self._rights.setdefault(kind, []).extend(other._rights.get(kind, []))
+            self._counts[kind] = self._counts.get(kind, 0) + count
 
     def mean(self, kind: str) -> float:
-        """The mean loss of a kind that was added."""
-        loss, _, count = self._totals[kind].tolist()
-        return float(loss / count)
+        """The mean loss of a kind; NaN where none was added."""
+        return _total(self._sums.get(kind)) / self._counts.get(kind, 1)
 
     def means(self, split: str) -> dict[str, float | None]:
         """Mean losses and accuracies by name: ``train_clean_loss`` and so on; None for what was not added or is not finite."""
         named: dict[str, float | None] = {}
         for kind in KINDS:
-            loss, right, count = self._totals[kind].tolist() if kind in self._totals else (math.nan, math.nan, 1)
-            named[f"{split}_{kind}_loss"] = loss / count if math.isfinite(loss) else None
+            loss = self.mean(kind)
+            named[f"{split}_{kind}_loss"] = loss if math.isfinite(loss) else None
             if kind != "objective":
-                counted = math.isfinite(right) and self._classes is not None
-                named[f"{split}_{kind}_accuracy"] = right / count if counted else None
+                right = _total(self._rights.get(kind)) / self._counts.get(kind, 1)
+                named[f"{split}_{kind}_accuracy"] = right if math.isfinite(right) and self._classes is not None else None
         return named
 
-    def _add(self, kind: str, sums: Tensor) -> None:
-        self._totals[kind] = self._totals[kind] + sums if kind in self._totals else sums
+
+def _total(sums: list[Tensor] | None) -> float:
+    """The sum of the batches' sums, in float64; NaN where there are none."""
+    return float(torch.stack(sums).cpu().double().sum()) if sums else math.nan

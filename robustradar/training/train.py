@@ -22,7 +22,7 @@ from robustradar.training.convex import Convex
 from robustradar.training.cost import Meter
 from robustradar.training.device import DeviceData
 from robustradar.training.loop import Loop
-from robustradar.training.objective import loss, passes
+from robustradar.training.objective import Passes, loss, passes
 from robustradar.training.tally import Tally
 from robustradar.values import Cost, FitRecord, FitSpec, Objective
 
@@ -204,17 +204,17 @@ def evaluate(network: nn.Module, data: DeviceData, objective: Objective, attack:
                 found = passes(network, x, y, objective, attack)
                 tally.passes(found, y, loss(objective, found, y, data.task.classes))
             continue
-        with torch.no_grad():
-            z = network(x)
-            clean = losses.squared(z, y) if data.task.classes is None else losses.cross_entropy(z, y)
-            tally.add("clean", clean, losses.correct(z, y, data.task.classes))
-        worst = clean
-        if attack is not None:
-            attacked = attack(network, x, y)
-            tally.add("adversarial", attacked.loss, attacked.correct)
-            worst = attacked.loss
-        mixed = (1 - objective.xi) * clean + objective.xi * worst if 0 < objective.xi < 1 else worst
-        tally.add("objective", mixed, torch.zeros_like(mixed))
+        if attack is None:
+            with torch.no_grad():
+                z = network(x)
+                clean = losses.squared(z, y) if data.task.classes is None else losses.cross_entropy(z, y)
+                tally.passes(Passes(z, None), y, clean, plain=True)
+            continue
+        attacked = attack(network, x, y)
+        tally.add("clean", attacked.clean_loss, attacked.clean_correct)
+        tally.add("adversarial", attacked.loss, attacked.correct)
+        xi = objective.xi
+        tally.add("objective", attacked.loss if xi == 1 else (1 - xi) * attacked.clean_loss + xi * attacked.loss)
     return tally.means("evaluation")
 
 

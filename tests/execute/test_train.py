@@ -323,10 +323,10 @@ def test_the_cost_of_clean_training_is_counted_exactly(lab: Lab) -> None:
 
 @pytest.mark.parametrize(("xi", "clean"), [(1.0, 0), (0.5, 1)])
 def test_the_cost_of_adversarial_training_is_counted_exactly(lab: Lab, xi: float, clean: int) -> None:
-    """k attack steps a batch, the adversarial and, for a mixture, the clean pass; evaluating takes three passes and the attack's."""
+    """k attack steps a batch, the adversarial and, for a mixture, the clean pass; evaluating takes two passes and the attack's."""
     k, epochs = 4, 2
     cost = fit(lab, spec(lab, f"epochs={epochs}", objective=Objective(xi), attack=f"menagerie/sign:steps={k}"))[0].cost
-    assert cost.forward == epochs * (N * (k + 1 + clean) + EVALUATED * (k + 3))
+    assert cost.forward == epochs * (N * (k + 1 + clean) + EVALUATED * (k + 2))
     inner, outer = epochs * (N * k + EVALUATED * k), epochs * N * (1 + clean)
     assert cost.backward == inner + outer
     assert cost.flops == 2 * 4 * 3 * (cost.forward + inner + 2 * outer)

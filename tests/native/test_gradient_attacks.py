@@ -215,6 +215,23 @@ def test_n_fgsm_is_a_sign_step_from_noise_beyond_the_ball_that_keeps_to_its_reac
     torch.testing.assert_close(found, (start.detach() + 0.1 * gradient.sign()).clamp(0, 1))
 
 
+def test_the_last_point_is_that_of_the_plain_loop_at_one_pass_less(victim: Make, digits: Digits) -> None:
+    model, x, y = digits
+    passes = []
+    handle = model.register_forward_hook(lambda *_: passes.append(1))
+    found = PGD(steps=4, random_start=False, keep="last").perturb(victim(model), x, y)
+    handle.remove()
+    assert len(passes) == 4
+    point = x
+    for _ in range(4):
+        point = point.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(model(point), y), point)
+        point = (x + (point.detach() + 0.1 * 2.5 / 4 * gradient.sign() - x).clamp(-0.1, 0.1)).clamp(0, 1)
+    torch.testing.assert_close(found, point)
+    with pytest.raises(ValueError, match="keep=last has use for a single start; set restarts=1 or keep=best"):
+        PGD(restarts=2, keep="last")
+
+
 def test_momentum_follows_the_formula(victim: Make) -> None:
     """Two steps by hand: direction 1 = g / |g|_1, direction 2 = mu * direction 1 + g / |g|_1."""
     x, y = torch.full((1, 2), 0.5), torch.zeros(1)

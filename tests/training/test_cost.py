@@ -15,8 +15,8 @@ PER_MLP = 2 * (128 * 12 + 12 * 3)
 # Training passes, passes of the attack (its losses at every iterate, and at the last), and passes of the evaluation, a sample.
 CASES = {
     "clean": (CLEAN, N + M, N, 0),
-    "adversarial": (ADVERSARIAL, N * (STEPS + 1 + 1) + M * (1 + 1 + STEPS + 1 + 1), N, (N + M) * STEPS),
-    "mixture": (Objective(0.5), N * (STEPS + 1 + 2) + M * (1 + 1 + STEPS + 1 + 1), N * 2, (N + M) * STEPS),
+    "adversarial": (ADVERSARIAL, N * (STEPS + 1 + 1) + M * (1 + STEPS + 1 + 1), N, (N + M) * STEPS),
+    "mixture": (Objective(0.5), N * (STEPS + 1 + 2) + M * (1 + STEPS + 1 + 1), N * 2, (N + M) * STEPS),
     "trades": (Objective(1.0, "trades", 1.0), (N + M) * (STEPS + 1 + 3), N * 2, (N + M) * STEPS),
     "mart": (Objective(1.0, "mart", 1.0), (N + M) * (STEPS + 1 + 2), N * 2, (N + M) * STEPS),
 }

@@ -57,7 +57,7 @@ def test_under_bfloat16_losses_are_float32_and_adversarial_inputs_are_float32_in
         assert (x_adv - x).abs().max() <= 8 / 255 * (1 + 1e-6)
         assert x_adv.min() >= 0
         assert x_adv.max() <= 1
-    assert tally._totals["adversarial"].dtype == torch.float32
+    assert {total.dtype for total in tally._sums["adversarial"]} == {torch.float32}
     assert all(p.dtype == torch.float32 for p in loop.network.parameters())
 
 
