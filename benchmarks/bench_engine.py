@@ -5,8 +5,8 @@
 All three train the same network on the same random images (3x32x32, 10 classes) by SGD in float32, one after the other in turns
 (A B C A B C ...). Only the epoch is timed: no evaluation, no store. Printed are the times' least values, and the medians over turns of the
 ratios engine / torchattacks and engine / native by hand; the latter is the engine's overhead. Every attack keeps its last iterate, as
-torchattacks does; with --best the native one keeps every sample's best instead, at a pass more. Times are wall times on a GPU, and the process's own time with one thread on a CPU, which
-other processes disturb less.
+torchattacks does; with --best the native one keeps every sample's best instead, at a pass more. Times are wall times on a GPU, and the
+process's own time with one thread on a CPU, which other processes disturb less.
 """
 
 from __future__ import annotations

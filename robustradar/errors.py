@@ -69,6 +69,7 @@ def unknown(where: str, name: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    shown = ", ".join(names[:20]) + (f", … ({len(names)} in all)" if len(names) > 20 else "")
+    # A list of a thousand names hides the suggestion that matters.
+    shown = ", ".join(names) if len(names) <= 40 else f"{len(names)} names (robustradar plugins list shows them)"
     hint = f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
     return f"{where}: got {name!r}, expected one of {shown or 'nothing: none is declared'}.{hint}"
