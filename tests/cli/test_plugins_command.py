@@ -18,6 +18,7 @@ steps          int >= 1          10         gradient steps of one start
 relative_step  float | None > 0  none       a step's length over eps; none: 2.5 / steps (Madry et al. 2018)
 restarts       int >= 1          1          starts; the best point of all is kept, sample by sample
 random_start   bool              true       start at a random point of the ball, not at the clean input
+keep           best|last         best       the point kept of each sample; last saves a pass, as is usual in training
 """
 
 # The whole of what an author writes for a network of their own.
@@ -43,7 +44,7 @@ def test_show_explains_a_declaration_with_its_parameters(run: Run) -> None:
 
 def test_show_as_json_has_the_same_rows(run: Run) -> None:
     rows = run("plugins show native/pgd --json").json
-    assert [row["name"] for row in rows] == ["native/pgd", "steps", "relative_step", "restarts", "random_start"]
+    assert [row["name"] for row in rows] == ["native/pgd", "steps", "relative_step", "restarts", "random_start", "keep"]
     assert rows[1] == {"name": "steps", "type": "int >= 1", "default": "10", "meaning": "gradient steps of one start"}
 
 

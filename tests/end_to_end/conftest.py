@@ -18,6 +18,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import forked_command
 import numpy as np
 import pytest
 
@@ -27,17 +28,6 @@ OPTIONS = [
     *("--arch", "linear", "--arch", "mlp:width=4", "--arch", "mlp:width=8", "--attack", "native/pgd:steps=20"),
     *("--metric", "clean-accuracy", "--metric", "robust-accuracy-trained"),
 ]
-
-
-def forked(folder: str, output: str, arguments: list[str]) -> None:
-    """Runs the command line with its streams in two files."""
-    os.chdir(folder)
-    for stream, name in ((1, f"{output}.out"), (2, f"{output}.err")):
-        os.dup2(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), stream)
-    sys.argv = ["robustradar", *arguments]
-    from robustradar.cli import main
-
-    main()
 
 
 @dataclass
@@ -63,7 +53,7 @@ class Workplace:
     def fork(self, store: str, output: str) -> ForkServerProcess:
         """Starts `robustradar rank` on a store, quickly."""
         arguments = ["rank", *OPTIONS, "--store", store, "--out", f"{output}-out"]
-        process = multiprocessing.get_context("forkserver").Process(target=forked, args=(str(self.folder), output, arguments))
+        process = multiprocessing.get_context("forkserver").Process(target=forked_command.run, args=(str(self.folder), output, arguments))
         process.start()
         self.forks.append(process)
         return process
