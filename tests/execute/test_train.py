@@ -158,6 +158,17 @@ def test_objectives_start_from_the_same_weights(lab: Lab) -> None:
 # What is kept
 
 
+def test_a_fit_may_start_from_another_which_is_then_trained_first(lab: Lab) -> None:
+    first = spec(lab, "epochs=3")
+    warm = spec(lab, "epochs=1,lr=1e-12", objective=ADVERSARIAL, start=first)
+    assert warm.key != spec(lab, "epochs=1,lr=1e-12", objective=ADVERSARIAL).key
+    _, state = fit(lab, warm)
+    _, expected = fit(lab, first)
+    close(state, expected, 1e-6)
+    start = fresh(lab, first)[0].state_dict()
+    assert max((state[name] - start[name]).abs().max() for name in state) > 1e-3
+
+
 def test_the_epoch_with_the_smallest_evaluation_loss_is_kept(lab: Lab) -> None:
     wanted = spec(lab, "epochs=8,batch=8,lr=30,momentum=0,schedule=constant")
     record, state = fit(lab, wanted)
