@@ -56,8 +56,10 @@ def loss(objective: Objective, found: Passes, y: Tensor, classes: int | None, sm
     """
     z, z_adv = found.clean, found.adversarial
     if objective.form == "mixture":
-        parts = [(1 - objective.xi, z), (objective.xi, z_adv)]
-        return torch.stack([w * _fit(part, y, classes, smoothing) for w, part in parts if w > 0 and part is not None]).sum(0)
+        parts = [(w, part) for w, part in ((1 - objective.xi, z), (objective.xi, z_adv)) if w > 0 and part is not None]
+        # A lone part is not weighted: each operation counts in a small network's step.
+        terms = [_fit(part, y, classes, smoothing) if w == 1 else w * _fit(part, y, classes, smoothing) for w, part in parts]
+        return terms[0] if len(terms) == 1 else terms[0] + terms[1]
     if z is None or z_adv is None:
         raise TypeError(f"{objective} needs both passes")
     if objective.form == "trades":
