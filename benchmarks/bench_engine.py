@@ -1,6 +1,6 @@
 """An epoch of PGD-7 adversarial training: the engine beside a loop by hand with torchattacks' PGD, and beside one with native PGD.
 
-    python benchmarks/bench_engine.py [--device cuda] [--rounds 5] [--samples 256] [--width 64]
+    python benchmarks/bench_engine.py [--device cuda] [--rounds 5] [--samples 256] [--width 64] [--recipe channels_last=true]
 
 All three train the same network on the same random images (3x32x32, 10 classes) by SGD in float32, one after the other in turns
 (A B C A B C ...). Only the epoch is timed: no evaluation, no store. Printed are the times' least values, and the medians over turns of the
@@ -16,7 +16,6 @@ import math
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from torch import nn
 from torch.nn import functional
 
 from robustradar import ADVERSARIAL, Architecture, Data, Recipe, Split, Threat, Victim
+from robustradar.catalog import bind, split_reference
 from robustradar.data import task
 from robustradar.judge import Guarded
 from robustradar.training.device import DeviceData
@@ -105,14 +105,14 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=256)
     parser.add_argument("--best", action="store_true", help="the native attack keeps every sample's best iterate")
     parser.add_argument("--width", type=int, help="of preact-resnet18: 64 on a GPU, 16 on a CPU unless given")
-    parser.add_argument(
-        "--fast", action="store_true", help="the engine in channels_last, and in bf16 on a GPU; the loops by hand stay as they are"
-    )
+    parser.add_argument("--recipe", default="", help="of the engine alone, e.g. channels_last=true,precision=bf16 or compile=default")
+    parser.add_argument("--only", default="", help="networks whose names contain this")
     options = parser.parse_args()
     where = torch.device(options.device)
     if where.type == "cpu":
         torch.set_num_threads(1)
-    recipe = replace(RECIPE, channels_last=True, precision="bf16" if where.type == "cuda" else "float32") if options.fast else RECIPE
+    _, changes = split_reference(f"bench:{options.recipe}", "--recipe")
+    recipe = bind(RECIPE, changes, "--recipe")
     given = images(options.samples)
     data = DeviceData.of(given, task(given, Ref("bench/images", (), "bench", "bench/images")), where)
     width = options.width or (64 if where.type == "cuda" else 16)
@@ -122,6 +122,8 @@ def main() -> None:
     }
     print(f"{'network':32} {'torchattacks s':>14} {'native s':>9} {'engine s':>9} {'/ torchattacks':>14} {'/ native':>9}")
     for name, architecture in networks.items():
+        if options.only not in name:
+            continue
         epochs = [
             by_hand(build(architecture, name, data, 0), data, "torchattacks", best=options.best),
             by_hand(build(architecture, name, data, 0), data, "native", best=options.best),

@@ -8,5 +8,7 @@ from robustradar import Recipe
 # training literature, with weights averaged against robust overfitting).
 RECIPES = (
     Recipe(name="quick", optimizer="adamw", lr=3e-3, weight_decay=1e-2, epochs=15, batch=64),
-    Recipe(name="standard", lr=0.1, weight_decay=5e-4, epochs=50, batch=128, average=0.999, augment="crop-flip", clip=1.0),
+    Recipe(
+        name="standard", lr=0.1, weight_decay=5e-4, epochs=50, batch=128, average=0.999, augment="crop-flip", clip=1.0, channels_last=True
+    ),
 )
