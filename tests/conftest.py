@@ -1,6 +1,10 @@
-"""What all tests share: those that need a GPU say so where there is none."""
+"""What all tests share: those that need a GPU say so where there is none, and properties are tested alike on fast and slow machines."""
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

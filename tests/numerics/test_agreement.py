@@ -37,7 +37,7 @@ def test_wilson_agrees_with_published_numbers(successes: int, n: int, expected: 
 
 
 @given(st.integers(1, 100_000), st.floats(0, 1), st.sampled_from([0.5, 0.9, 0.95, 0.999]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_wilson_agrees_with_scipy_and_holds_the_proportion(n: int, rate: float, level: float) -> None:
     successes = round(rate * n)
     low, high = wilson(successes, n, level)
@@ -131,7 +131,7 @@ def test_kendall_interval_is_reproducible_and_undefined_without_an_order() -> No
 
 
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=12), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_ranks_agree_with_scipy(score: list[int], higher: bool) -> None:
     signed = -np.array(score) if higher else np.array(score)
     np.testing.assert_array_equal(competition_ranks(np.array(score), higher=higher), rankdata(signed, method="min"))
@@ -157,7 +157,7 @@ def zoo(C: int, n: int, seed: int, S: int = 1) -> np.ndarray:
 
 
 @given(st.integers(1, 6), st.integers(1, 3), st.sampled_from([1, 2, 15]), st.integers(0, 10**6), st.booleans())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_rank_intervals_hold_the_point_rank(C: int, S: int, n: int, seed: int, higher: bool) -> None:
     columns = [zoo(C, n, seed, S), np.random.default_rng(seed).normal(size=(C, S, 1))]
     low, high = rank_intervals(columns, [higher, True], level=0.5, draws=30, seed=seed)

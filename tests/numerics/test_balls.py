@@ -125,7 +125,7 @@ def test_project_is_inside_within_a_few_ulp_and_keeps_the_dtype(p: float, dtype:
         assert (norm(v.double(), p) <= bound * (1 + 4 * torch.finfo(dtype).eps)).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(matrices, matrices, orders, st.floats(0, 20))
 def test_project_is_idempotent_non_expansive_and_keeps_points_inside(a: Tensor, b: Tensor, p: float, eps: float) -> None:
     v, w = project(a, p, eps), project(b, p, eps)
@@ -176,7 +176,7 @@ def test_confine_reaches_the_wall_and_without_a_box_is_the_projection() -> None:
 # ascent
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(matrices, orders)
 def test_ascent_has_unit_norm_and_attains_the_dual_norm(g: Tensor, p: float) -> None:
     phi = ascent(g, p)
