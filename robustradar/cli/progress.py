@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +22,14 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 @contextmanager
 def listener(*, quiet: bool) -> Iterator[progress.Progress]:
-    """Who is told of a run's progress on this terminal."""
+    """Who is told of a run's progress on this terminal; an interrupt stops the run at the next word to it at the latest."""
+    with _drawn(quiet=quiet) as drawn, _heeded(Stoppable(drawn)) as heeded:
+        yield heeded
+
+
+@contextmanager
+def _drawn(*, quiet: bool) -> Iterator[progress.Progress]:
+    """The listener that suits the terminal."""
     if quiet:
         yield progress.Silent()
     elif sys.stderr.isatty():
@@ -28,6 +37,66 @@ def listener(*, quiet: bool) -> Iterator[progress.Progress]:
             yield bar
     else:
         yield Lines()
+
+
+@contextmanager
+def _heeded(stoppable: Stoppable) -> Iterator[Stoppable]:
+    """Interrupts go to the listener; only the main thread may say where they go."""
+    if threading.current_thread() is not threading.main_thread():
+        yield stoppable
+        return
+    before = signal.signal(signal.SIGINT, stoppable.interrupt)
+    try:
+        yield stoppable
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Stoppable:
+    """Passes everything on, and raises an interrupt again that got lost: Python drops what is raised inside a destructor.
+
+    Args:
+        listener: Who is told.
+    """
+
+    def __init__(self, listener: progress.Progress) -> None:
+        self._listener = listener
+        self._asked = False
+
+    def interrupt(self, *_: object) -> None:
+        """The signal's handler.
+
+        Raises:
+            KeyboardInterrupt: Always.
+        """
+        self._asked = True
+        raise KeyboardInterrupt
+
+    def planned(self, epochs: int, measurements: int) -> None:
+        """Passed on."""
+        self._heard().planned(epochs, measurements)
+
+    def epoch(self, spec: FitSpec, epoch: int, epochs: int) -> None:
+        """Passed on."""
+        self._heard().epoch(spec, epoch, epochs)
+
+    def fitted(self, spec: FitSpec, reason: str | None) -> None:
+        """Passed on."""
+        self._heard().fitted(spec, reason)
+
+    def measured(self, measurement: Measurement, outcomes: dict[str, Outcome]) -> None:
+        """Passed on."""
+        self._heard().measured(measurement, outcomes)
+
+    def note(self, text: str) -> None:
+        """Passed on."""
+        self._heard().note(text)
+
+    def _heard(self) -> progress.Progress:
+        """The listener, unless the run is to stop."""
+        if self._asked:
+            raise KeyboardInterrupt
+        return self._listener
 
 
 class Bar:
