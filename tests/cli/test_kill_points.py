@@ -65,7 +65,7 @@ def test_a_fit_goes_on_from_its_checkpoint(run: Run, line: str, monkeypatch: pyt
     line = f"{line.replace('--quiet', '')} --recipe quick:epochs=4,lr=0.03 --store store"
     epochs: list[int] = []
 
-    def told(self: Any, spec: Any, epoch: int, **_: int) -> None:
+    def told(self: Any, spec: Any, epoch: int, epochs_in_all: int) -> None:
         epochs.append(epoch)
         if epochs == [1, 2, 3]:
             raise Killed
