@@ -1,0 +1,122 @@
+"""A mean loss as a function of a network's parameters: what curvature is taken of."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+class UnavailableError(ArithmeticError):
+    """A derivative does not exist here, or cannot be had; the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """The mean loss (1/N) Σ l(theta, x_i, y_i) + ridge/2 · norm(theta, 2)² as a function of theta [d].
+
+    Attributes:
+        model: Maps x [N, ...] to outputs [N, K]. Theta are its parameters that require a gradient, in order.
+        loss: (outputs, targets) to losses [N].
+        batches: Inputs and targets in micro-batches, the same at every pass. Their sizes may differ: all samples weigh alike.
+        ridge: λ ≥ 0: weight decay, where training had it.
+    """
+
+    model: nn.Module
+    loss: Callable[[Tensor, Tensor], Tensor]
+    batches: Iterable[tuple[Tensor, Tensor]]
+    ridge: float = 0.0
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Theta.
+
+        Raises:
+            ValueError: There is none, or they are of several types or on several devices.
+        """
+        found = [p for p in self.model.parameters() if p.requires_grad]
+        kinds = sorted({f"{p.dtype} on {p.device}" for p in found})
+        if len(kinds) != 1:
+            got = " and ".join(kinds) or "no parameter that requires a gradient"
+            raise ValueError(f"curvature: got {got}, expected parameters of one type on one device. Convert the network, or unfreeze it.")
+        return found
+
+    @property
+    def samples(self) -> int:
+        """N.
+
+        Raises:
+            ValueError: There are none.
+        """
+        count = sum(len(y) for _, y in self.batches)
+        if not count:
+            raise ValueError("curvature: got no samples, expected at least one. Pass batches that can be gone through more than once.")
+        return count
+
+    def inputs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The micro-batches, inputs in the parameters' precision."""
+        dtype = self.parameters[0].dtype
+        for x, y in self.batches:
+            yield (x.to(dtype) if x.is_floating_point() else x), y
+
+    def losses(self, x: Tensor, y: Tensor) -> Tensor:
+        """Losses [N] of one micro-batch."""
+        return self.loss(self.model(x), y)
+
+
+@contextmanager
+def still(model: nn.Module) -> Iterator[None]:
+    """A network in evaluation mode, with plain attention (fused ones have no second derivative) and gradients on.
+
+    Modes and buffers are as they were afterwards.
+
+    Raises:
+        ValueError: A pass in evaluation mode changed a buffer.
+    """
+    modes = {module: module.training for module in model.modules()}
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model.eval()
+    try:
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        changed = [name for name, buffer in model.named_buffers() if not _same(buffer, before[name])]
+        for name, buffer in model.named_buffers():
+            if name in changed:
+                buffer.data.copy_(before[name])
+    if changed:
+        raise ValueError(f"curvature: got a network that changes its buffers {changed} in evaluation mode, expected one that does not.")
+
+
+@contextmanager
+def derivative(kind: str) -> Iterator[None]:
+    """Says of a derivative that autograd cannot take that it is unavailable.
+
+    Args:
+        kind: What it is, for the message.
+
+    Raises:
+        UnavailableError: Autograd refused, for another reason than memory.
+        OutOfMemoryError: For that one.
+    """
+    try:
+        with warnings.catch_warnings():
+            # torch 2.15 loads its forward derivatives through a function of its own that it calls deprecated.
+            warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", FutureWarning)
+            yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise UnavailableError(f"no {kind}: {str(error).splitlines()[0]}") from error
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Whether two buffers are equal, NaN included."""
+    return bool(((a == b) | (a.isnan() & b.isnan())).all())
