@@ -243,7 +243,7 @@ class Influence:
 def influence(train: Problem, evaluation: Problem, settings: Settings) -> Influence:
     """IFA, its quadratic form and its bounds, from one Krylov space of the training Hessian and one of the evaluation Hessian.
 
-    The automatic damping is `SHARE` of the mean eigenvalue of H_t, since the scale of H depends on how a network is parameterised, or `RAISE`
+    The automatic damping is `SHARE` of the mean eigenvalue of H_t, as the scale of H depends on how a network is parameterised; or `RAISE`
     times its most negative eigenvalue where that is more: below, A is indefinite, and Phiᵀ A⁻¹ Phi hangs on whichever eigenvalues happen to
     lie near -mu. On trained networks that is the rule: the most negative one was 5 to 60 times the mean on small convolutional networks.
     A damping that is asked for is never raised.

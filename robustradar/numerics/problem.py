@@ -6,10 +6,13 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+_BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class UnavailableError(ArithmeticError):
@@ -71,9 +74,10 @@ class Problem:
 
 @contextmanager
 def still(model: nn.Module) -> Iterator[None]:
-    """A network in evaluation mode, with plain attention (fused ones have no second derivative) and gradients on.
+    """A network in evaluation mode, with gradients on, and with forms of its layers that are good for second derivatives.
 
-    Modes and buffers are as they were afterwards.
+    Attention is plain: fused ones have no second derivative. BatchNorm is written as the affine map that it is in evaluation mode, which
+    spares a tenth of a ResNet's Hessian product. Modes and buffers are as they were afterwards.
 
     Raises:
         ValueError: A pass in evaluation mode changed a buffer.
@@ -81,10 +85,15 @@ def still(model: nn.Module) -> Iterator[None]:
     modes = {module: module.training for module in model.modules()}
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.eval()
+    normalised = [m for m in modes if type(m) in _BATCH_NORM and "forward" not in vars(m) and dict(m.named_buffers())]
+    for module in normalised:
+        vars(module)["forward"] = partial(_affine, module)
     try:
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
+        for module in normalised:
+            del vars(module)["forward"]
         for module, mode in modes.items():
             module.training = mode
         changed = [name for name, buffer in model.named_buffers() if not _same(buffer, before[name])]
@@ -115,6 +124,17 @@ def derivative(kind: str) -> Iterator[None]:
         raise
     except RuntimeError as error:
         raise UnavailableError(f"no {kind}: {str(error).splitlines()[0]}") from error
+
+
+def _affine(norm: nn.Module, x: Tensor) -> Tensor:
+    """BatchNorm with its running statistics, of x [N, C, ...]."""
+    weight, bias = (norm._parameters.get(name) for name in ("weight", "bias"))
+    scale = (norm.get_buffer("running_var") + getattr(norm, "eps", 0.0)).rsqrt()
+    scale = scale if weight is None else scale * weight
+    shift = -norm.get_buffer("running_mean") * scale
+    shift = shift if bias is None else shift + bias
+    shape = (1, -1, *[1] * (x.ndim - 2))
+    return x * scale.view(shape) + shift.view(shape)
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
