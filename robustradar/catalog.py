@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import re
+import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -172,14 +173,18 @@ def type_text(hint: Any) -> str:
     """A parameter's type as a user reads it, with its limits.
 
     >>> from pydantic import Field
-    >>> type_text(typing.Annotated[int, Field(ge=1)]), type_text(typing.Literal["sgd", "adamw"])
-    ('int >= 1', 'sgd|adamw')
+    >>> type_text(typing.Annotated[int, Field(ge=1)]), type_text(float | typing.Literal["auto", "none"])
+    ('int >= 1', 'float | auto|none')
     """
     if typing.get_origin(hint) is typing.Annotated:
         base, *notes = typing.get_args(hint)
         return " ".join([type_text(base), *_limits(notes)])
     if typing.get_origin(hint) is typing.Literal:
         return "|".join(str(choice) for choice in typing.get_args(hint))
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " | ".join(map(type_text, typing.get_args(hint)))
+    if hint is type(None):
+        return "None"
     return str(hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else hint).replace("typing.", "")
 
 

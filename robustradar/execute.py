@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from numbers import Real
@@ -52,6 +52,7 @@ from robustradar.values import (
 METRIC_ATTACK, TRUST_ATTACK = 4, 6
 SELECTED_ON_EVALUATION = "selected-on-evaluation"
 GIVEN_WEIGHTS = "given-weights"
+CHANGED = "fit.analysis: got a model that this metric has changed, expected it as it was lent. Analyse first, or change a copy."
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +76,7 @@ class Execution:
         trained: Keys of the fits that were trained here, so not taken from the store.
         measured: Keys of the measurements that were made here.
         trusted: What speaks against an attack on a fit, for the fits of the present candidate.
+        analyses: What metrics share, by fit and their own key, for the fits of the present candidate.
     """
 
     catalog: Catalog
@@ -84,6 +86,7 @@ class Execution:
     trained: set[str] = field(default_factory=set)
     measured: set[str] = field(default_factory=set)
     trusted: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    analyses: dict[tuple[str, Hashable], Any] = field(default_factory=dict)
 
     def run(self, plan: Plan) -> Executed:
         """All measurements of a plan, candidate by candidate. A failure becomes an outcome and the run goes on.
@@ -102,11 +105,13 @@ class Execution:
             if measurement.candidate != candidate:
                 candidate = measurement.candidate
                 self.trusted.clear()
+                self.analyses.clear()
             found = self.outcomes(measurement)
             outcomes[measurement.key] = found
             for _, spec in measurement.fits:
                 if isinstance(record := store.fit(spec.key), FitRecord):
                     used[spec.key] = FitUse(record, spec.key not in self.trained, str(store.weights(spec.key)))
+        self.analyses.clear()
         return Executed(outcomes, tuple(used.values()), tuple(filter(None, map(self._use, plan.measurements))))
 
     def outcomes(self, measurement: Measurement) -> dict[str, Outcome]:
@@ -263,7 +268,21 @@ class Execution:
         if all(value.dtype == torch.float64 for value in state.values() if value.is_floating_point()):
             model = network.doubled(model)
         guard.call(self.catalog.culprit("architecture", spec.architecture), lambda: model.load_state_dict(state))
-        return Fit(model.eval(), record)
+        return Fit(model.eval(), record, partial(self._analysis, spec, model))
+
+    def _analysis(self, spec: FitSpec, model: nn.Module, key: Hashable, compute: Callable[[], Any]) -> Any:
+        """What `Fit.analysis` returns.
+
+        Raises:
+            ValueError: The metric has changed its model.
+        """
+        kept = (spec.key, key)
+        if kept not in self.analyses:
+            with guard.generators_restored():  # whether a metric computes or finds it, what it draws later is the same
+                if not _same(model, self._loaded(spec).model):
+                    raise ValueError(CHANGED)
+                self.analyses[kept] = compute()
+        return self.analyses[kept]
 
     def _network(self, architecture: Ref, seed: int) -> nn.Module:
         """A freshly built network."""
@@ -274,6 +293,13 @@ class Execution:
         """An attack under the guard."""
         attack = self.catalog.bound("attack", use.attack, Attack)
         return Guarded(attack, self.catalog.culprit("attack", use.attack), use.threat, self.data.task.classes, seed)
+
+
+def _same(model: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks have the same weights and buffers, to the bit, the first in evaluation mode like the second."""
+    one, two = model.state_dict(), other.state_dict()
+    evaluating = not any(module.training for module in model.modules())
+    return evaluating and one.keys() == two.keys() and all(v.dtype == two[n].dtype and torch.equal(v, two[n]) for n, v in one.items())
 
 
 def _met(attack: Guarded, fits: Mapping[str, Fit]) -> list[str]:

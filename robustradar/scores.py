@@ -1,25 +1,30 @@
-"""Outcomes over seeds to scores, and the table that rankers get."""
+"""Outcomes to scores: reviewed over candidates, joined over seeds, and the table that rankers get."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robustradar import guard
 from robustradar.catalog import Catalog
 from robustradar.contract.metric import Metric
 from robustradar.contract.ranker import ScoreTable
+from robustradar.errors import Failure
 from robustradar.numerics.agreement import bootstrap_mean, seed_interval
 from robustradar.plan import Plan
-from robustradar.values import Failed, Measured, Outcome, Score, Skipped
+from robustradar.values import Failed, Measured, Measurement, Outcome, Score, Skipped
 
 DRAWS = 1000
 
 
 def table(plan: Plan, outcomes: Mapping[str, Mapping[str, Outcome]], catalog: Catalog) -> ScoreTable:
-    """All cells of a run, with the per-sample values behind them."""
+    """All cells of a run, as their metrics leave them, with the per-sample values behind them."""
+    outcomes = reviewed(plan, outcomes, catalog)
     cells: dict[tuple[str, str], list[tuple[int, Mapping[str, Outcome]]]] = {}
     for measurement in plan.measurements:
         cell = (measurement.candidate.label, measurement.metric.label)
@@ -34,6 +39,86 @@ def table(plan: Plan, outcomes: Mapping[str, Mapping[str, Outcome]], catalog: Ca
             if (values := _samples([outcome for _, outcome in found])) is not None:
                 samples[candidate, metric, column.name] = values
     return ScoreTable(tuple(scores), samples)
+
+
+def reviewed(plan: Plan, outcomes: Mapping[str, Mapping[str, Outcome]], catalog: Catalog) -> dict[str, Mapping[str, Outcome]]:
+    """The outcomes after every metric has seen its own of all candidates, seed by seed."""
+    together: dict[tuple[str, int | None], list[Measurement]] = {}
+    for measurement in plan.measurements:
+        together.setdefault((measurement.metric.label, measurement.seed), []).append(measurement)
+    found: dict[str, Mapping[str, Outcome]] = {}
+    for measurements in together.values():
+        ref = measurements[0].metric
+        given = {m.candidate.label: outcomes[m.key] for m in measurements}
+        kept = _review(catalog.bound("metric", ref, Metric), catalog.culprit("metric", ref), given)
+        found |= {m.key: kept[m.candidate.label] for m in measurements}
+    return found
+
+
+def _review(metric: Metric, culprit: str, given: Mapping[str, Mapping[str, Outcome]]) -> Mapping[str, Mapping[str, Outcome]]:
+    """One metric's review at one seed. If it fails, all is failed; what was so before keeps its own reason."""
+
+    def checked() -> dict[str, dict[str, Outcome]]:
+        lent = copy.deepcopy(given)  # or a review could write to what was measured
+        found = _matching(metric.review(lent), given, "candidates", culprit)
+        return {name: _columns(found[name], before, name, culprit) for name, before in given.items()}
+
+    try:
+        return guard.call(culprit, checked)
+    except Failure as failure:
+        failed = Failed(failure.reason, failure.culprit)
+        return {name: {c: o if isinstance(o, Failed) else failed for c, o in columns.items()} for name, columns in given.items()}
+
+
+def _columns(found: object, given: Mapping[str, Outcome], candidate: str, culprit: str) -> dict[str, Outcome]:
+    """One candidate's outcomes as a review leaves them."""
+    after = _matching(found, given, f"columns of {candidate}", culprit)
+    return {column: _checked(after[column], before, f"{column!r} of {candidate}", culprit) for column, before in given.items()}
+
+
+def _matching(found: object, given: Mapping[str, Any], what: str, culprit: str) -> Mapping[str, Any]:
+    """What review() returned, if it is a mapping with the keys that it was given.
+
+    Raises:
+        Failure: It is not.
+    """
+    if not isinstance(found, Mapping):
+        got = type(found).__name__
+    elif lacking := [name for name in given if name not in found]:
+        got = f"a mapping without {lacking[0]!r}"
+    elif added := [name for name in found if name not in given]:
+        got = f"a mapping with {added[0]!r} added"
+    else:
+        return found
+    raise Failure(culprit, f"review() returned {got}, expected a mapping with the {what} that it was given.")
+
+
+def _checked(after: object, before: Outcome, where: str, culprit: str) -> Outcome:
+    """One outcome as a review leaves it.
+
+    Raises:
+        Failure: More has changed than a review may change.
+    """
+    if isinstance(before, Measured) and isinstance(after, Skipped):
+        return Skipped(str(after.reason))
+    if isinstance(before, Measured) and isinstance(after, Measured):
+        changed = [name for name in ("value", "low", "high", "details") if getattr(after, name) != getattr(before, name)]
+        changed += [] if np.array_equal(after.samples, before.samples) else ["samples"]
+        changed += [] if _grown(before.flags, after.flags) else ["flags"]
+        if not changed:
+            return replace(before, flags=tuple(dict.fromkeys((*before.flags, *after.flags))))
+        what = ", ".join(changed)
+    elif after == before:
+        return before
+    else:
+        what = f"{type(before).__name__} to {'another ' * (type(after) is type(before))}{type(after).__name__}"
+    allowed = "expected at most added flags, which are texts, or Skipped(reason) in place of Measured"
+    raise Failure(culprit, f"review() changed {what} in {where}, {allowed}.")
+
+
+def _grown(before: Sequence[str], after: object) -> bool:
+    """Whether flags were at most added."""
+    return isinstance(after, tuple | list) and all(isinstance(flag, str) for flag in after) and set(before) <= set(after)
 
 
 def over_seeds(found: Sequence[tuple[int, Outcome]]) -> Outcome:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from robustradar.contract.declaration import Declaration, fixed
 from robustradar.values import Column, FitRecord, Objective, Outcome, Task, Threat
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from robustradar.contract.attack import Kind, Loss
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,49 @@ class Judged(Protocol):
         """Attacks one batch and judges what comes back."""
 
 
+def _computed(_: Hashable, compute: Callable[[], Any]) -> Any:
+    """An analysis that nobody shares."""
+    return compute()
+
+
 @dataclass(frozen=True)
 class Fit:
-    """A trained network as a metric gets it: a private copy in evaluation mode."""
+    """A trained network as a metric gets it: a private copy in evaluation mode.
+
+    Attributes:
+        model: The copy.
+        record: What is known of the fit.
+        share: How `analysis` keeps what it finds. The host's business; by default nothing is kept.
+    """
 
     model: nn.Module
     record: FitRecord
+    share: Callable[[Hashable, Callable[[], Any]], Any] = field(default=_computed, repr=False, compare=False)
+
+    def analysis(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """What `compute` returns, made once for all metrics of this fit and kept until the next candidate's turn.
+
+        For what is dear and needed more than once, such as the Krylov space of a network. A metric that asks with an equal key gets the
+        same object, and what it took is in the cost of the metric that asked first.
+
+        Args:
+            key: All that decides the result beside the fit: a frozen dataclass of settings, with threat and seed where they matter. It and
+                `compute` belong in one place, so that equal keys mean equal results.
+            compute: Makes it from this fit's model, as it was lent. It must not run attacks, whose flags would reach the first metric only,
+                and draws from a generator of its own. It returns vectors and numbers, detached and small enough to be kept for
+                every seed, which nobody changes; never the network, its parameters or a closure over them, which would stay in memory. What
+                it raises goes to the caller, and nothing is kept.
+
+        Raises:
+            TypeError: The key is not hashable.
+            ValueError: The metric has changed the model, so that what it computes would be wrong for the others.
+        """
+        try:
+            hash(key)
+        except TypeError as error:
+            raise TypeError(f"fit.analysis: got a key with {error}, expected a hashable one. Use a frozen dataclass of settings.") from None
+        found: T = self.share(key, compute)
+        return found
 
 
 @dataclass(frozen=True)
@@ -145,3 +184,19 @@ class Metric(Declaration, ABC):
     @abstractmethod
     def measure(self, bench: Bench) -> Mapping[str, Outcome]:
         """One outcome for every declared column. Called once a candidate and seed; without fits and attacks, once a candidate."""
+
+    def review(self, outcomes: Mapping[str, Mapping[str, Outcome]]) -> Mapping[str, Mapping[str, Outcome]]:
+        """What remains of the outcomes once those of all candidates are known: here all of it.
+
+        For verdicts that no candidate allows alone: an order that hangs on a setting, or numbers of two kinds in one ranking. Called once
+        a seed, also for a single candidate, when everything is measured; the store keeps what was measured. Rankers go on to a
+        metric's next column where its headline is withheld from all: withhold what means nothing without it, too.
+
+        Args:
+            outcomes: Candidate's label to column to outcome, skipped and failed ones included; a copy.
+
+        Returns:
+            The same candidates and columns. A `Measured` may have more flags (`dataclasses.replace`), or become `Skipped` with a reason;
+            anything else that differs, or an exception, fails the metric for all candidates at this seed.
+        """
+        return outcomes

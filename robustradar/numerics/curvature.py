@@ -69,7 +69,7 @@ class Hessian:
     """Products with H, with the gradient and the loss found on the way.
 
     Attributes:
-        rung: The way that the products are taken; settled by the first of them.
+        asked: The way to take; None: the first of the ladder that works.
         loss: The mean loss, ridge included, a scalar in float64.
         gradient: Its gradient [d], ridge included.
         products: How many were taken.
@@ -78,7 +78,7 @@ class Hessian:
     """
 
     problem: Problem = field(repr=False)
-    rung: Rung | None
+    asked: Rung | None
     memory: int
     products: int = field(default=0, init=False)
 
@@ -86,10 +86,14 @@ class Hessian:
         self._parameters = self.problem.parameters
         self._graphs: list[tuple[Tensor, ...]] = []
         self._twin: Problem | None = None
-        self._ladder = list(LADDER if self.rung is None else [self.rung])
-        self.rung = self._ladder[0]
+        self._ladder = list(LADDER if self.asked is None else [self.asked])
         self.samples = self.problem.samples
         self._begin()
+
+    @property
+    def rung(self) -> Rung:
+        """The way that products are taken: it may be lower after the first of them."""
+        return self._ladder[0]
 
     @property
     def size(self) -> int:
@@ -117,7 +121,6 @@ class Hessian:
                     raise
                 self._ladder.pop(0)
                 self._graphs.clear()
-                self.rung = self._ladder[0]
 
     def close(self) -> None:
         """Lets go of the graphs."""

@@ -20,7 +20,7 @@ from robustradar.numerics.krylov import Bracket, Extreme, Krylov
 from robustradar.numerics.problem import Problem, UnavailableError, derivative, still
 
 # Dampings of the sweep over the chosen one: three decades, half a decade apart.
-SWEEP = tuple(10 ** (k / 2) for k in range(-3, 4))
+SWEEP = tuple(10.0 ** (k / 2) for k in range(-3, 4))
 # Automatic damping: this share of the mean eigenvalue, or this multiple of the most negative one (both chosen here, see `damping`).
 SHARE, RAISE = 1.0, 2.0
 _SLACK = 1.1
@@ -182,7 +182,7 @@ class Influence:
         mean_eigenvalue: trace(H_t)/d by Hutchinson's estimate, and its standard error.
         negative: Number of Ritz values of H_t below -damping: where it is not 0, A is indefinite.
         least_damping: What the damping must exceed.
-        sweep: Damping to `form`, three decades around mu; None where A would be indefinite.
+        sweep: Factor to `form` at the damping factor · mu, over three decades; None where A would be indefinite.
         residual: norm(Phi - A x) / norm(Phi) of the solution, by one more product; None with `ifa`.
         gradient_norm: Norm of the training objective's gradient: 0 at a minimum.
         train: The smallest and the largest eigenvalue of H_t.
@@ -274,7 +274,7 @@ def influence(train: Problem, evaluation: Problem, settings: Settings) -> Influe
         other = Krylov(H_e, start, settings.vectors)
         other.grow(top=1e-3, bottom=1e-2, steps=settings.products)
         form = None if x is None else other.first.alpha[0] * other.first.size**2
-        sweep = {mu * f: form if f == 1 else _form(H_e, space, mu * f) for f in SWEEP}
+        sweep = {f: form if f == 1 else _form(H_e, space, mu * f) for f in (SWEEP if mu else (1.0,))}
         first_order = None if x is None else -float(vector.dot(H_e.gradient, x))
         rungs.append(H_e.rung)
         products += H_e.products

@@ -1,6 +1,7 @@
 """A study of tiny networks on four features, and what running it takes."""
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,3 +100,15 @@ def make_lab(menagerie: Catalog, tmp_path: Path) -> Callable[[Data], Lab]:
 @pytest.fixture
 def lab(make_lab: Callable[[Data], Lab]) -> Lab:
     return make_lab(blobs())
+
+
+@pytest.fixture
+def chorus(lab: Lab) -> Any:
+    """The module of a second plugin, which the lab then knows beside the menagerie; what it noted before is forgotten."""
+    (plugin,) = host.load(given=[str(Path(__file__).with_name("chorus.py"))], entry_points=[])
+    assert plugin.error is None
+    lab.catalog = Catalog((*lab.catalog.plugins, plugin), {})
+    _, declaration = lab.catalog.declared("metric")["chorus/first"]
+    module = sys.modules[type(declaration).__module__]
+    module.forget()
+    return module
