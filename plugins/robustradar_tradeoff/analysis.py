@@ -44,8 +44,8 @@ def analysed(bench: Bench, fit: Fit, asked: Asked) -> Influence:
     return fit.analysis(asked, compute)
 
 
-def asked(metric: ByCurvature, bench: Bench) -> Asked:
-    """The analysis that a metric's parameters come to."""
+def asked(metric: ByCurvature, bench: Bench, density: int = 0) -> Asked:
+    """The analysis that a metric's parameters come to, with so many random starts for the spectral density."""
     settings = Settings(
         p=bench.threat.p,
         bounds=bench.task.bounds if metric.box else None,
@@ -53,6 +53,7 @@ def asked(metric: ByCurvature, bench: Bench) -> Asked:
         residual=metric.residual,
         products=metric.products,
         memory=int(metric.memory * 2**30),
+        density=density,
         seed=bench.seed,
     )
     return Asked(settings, metric.limit)

@@ -64,17 +64,26 @@ class Delta(Metric):
         return {**_exact(bench, clean, adversarial), **self._quadratic(bench, clean, d), **self._influence(bench, clean, d)}
 
     def _quadratic(self, bench: Bench, clean: Fit, d: Tensor) -> dict[str, Outcome]:
-        """The price by the clean network's derivatives along d."""
+        """The price by the clean network's derivatives along d; without an interval where they cannot be had sample by sample."""
+        from robustradar.numerics import vector
+        from robustradar.numerics.curvature import hessian
         from robustradar.numerics.directional import directional
         from robustradar.numerics.problem import Problem, UnavailableError
         from robustradar_tradeoff.analysis import batches
 
+        problem = Problem(clean.model, bench.loss, batches(bench, "evaluation", self.limit))
         try:
-            first, second = directional(Problem(clean.model, bench.loss, batches(bench, "evaluation", self.limit)), d)
+            first, second = directional(problem, d)
+            return {"delta_quadratic": _mean(second.double() / 2), "delta_first_order": _mean(first.double() + second.double() / 2)}
+        except UnavailableError:
+            pass  # some operations have no forward derivative of their derivative, such as SiLU
+        try:
+            with hessian(problem, memory=0) as H:
+                slope, half = float(vector.dot(H.gradient, d)), float(vector.dot(d, H @ d)) / 2
+                flags = () if H.rung == "exact" else (f"curvature:{H.rung}",)
         except UnavailableError as error:
             return {name: Skipped(str(error)) for name in _BY_CURVATURE}
-        half = second.double() / 2
-        return {"delta_quadratic": _mean(half), "delta_first_order": _mean(first.double() + half)}
+        return {"delta_quadratic": Measured(half, flags=flags), "delta_first_order": Measured(slope + half, flags=flags)}
 
     def _influence(self, bench: Bench, clean: Fit, d: Tensor) -> dict[str, Outcome]:
         """How ε·IFA compares with what training did."""

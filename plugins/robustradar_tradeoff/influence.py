@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from robustradar import CLEAN, Bench, Column, FitNeed, Measured, Metric, Needs, Outcome, Skipped, Task, Threat, fixed
 from robustradar_tradeoff.parameter import Box, Damping, Limit, Memory, Products, Residual, check_damping
@@ -46,6 +48,7 @@ class Influence(Metric):
     limit: Limit = 0
     box: Box = True
     memory: Memory = 2.0
+    density: Annotated[int, Field(ge=0, description="random starts for the spectral density in the details, 50 products each; 0: none")] = 0
 
     def __post_init__(self) -> None:
         """Raises ValueError for a negative damping."""
@@ -62,7 +65,7 @@ class Influence(Metric):
 
         fit = bench.fits["model"]
         try:
-            found = analysed(bench, fit, asked(self, bench))
+            found = analysed(bench, fit, asked(self, bench, self.density))
         except UnavailableError as error:
             return {column.name: Skipped(str(error)) for column in self.columns}
         flags = (*_flags(found, bench.threat.eps), *differences(fit))
@@ -188,6 +191,8 @@ def _details(found: Found, eps: float) -> dict[str, Any]:
         "least_damping": found.least_damping,
         "sweep": [{"factor": f, "damping": f * found.damping, "delta_influence": scaled(form)} for f, form in found.sweep.items()],
         "phi_solution": None if found.bracket is None else asdict(found.bracket),
+        "phi_spectrum": asdict(found.seen),
+        "density": None if found.density is None else asdict(found.density),
         "residual": found.residual,
         "gradient_norm": found.gradient_norm,
         "zero_gradient_samples": found.attack.zero_gradient_samples,

@@ -18,12 +18,15 @@ from robustradar.numerics.difference import agreed, doubled
 from robustradar.numerics.directional import directional
 from robustradar.numerics.krylov import Bracket, Extreme, Krylov
 from robustradar.numerics.problem import Problem, UnavailableError, derivative, still
+from robustradar.numerics.spectrum import Density, density, mean_eigenvalue
 
 # Dampings of the sweep over the chosen one: three decades, half a decade apart.
 SWEEP = tuple(10.0 ** (k / 2) for k in range(-3, 4))
 # Automatic damping: this share of the mean eigenvalue, or this multiple of the most negative one (both chosen here, see `damping`).
 SHARE, RAISE = 1.0, 2.0
 _SLACK = 1.1
+# Products for each random start of the spectral density (chosen here).
+_STEPS = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +150,8 @@ class Settings:
         rung: How to take derivatives; None: the first of the ladder that works.
         memory: Bytes that gradient graphs may hold.
         vectors: How many vectors of a Krylov space may be stored; None: all.
-        seed: Of the probes.
+        density: Random starts for the spectral density of H_t, 50 products each; 0: none is made.
+        seed: Of the probes and the starts.
     """
 
     p: float
@@ -159,6 +163,7 @@ class Settings:
     rung: Rung | None = None
     memory: int = MEMORY
     vectors: int | None = None
+    density: int = 0
     seed: int = 0
 
 
@@ -187,6 +192,8 @@ class Influence:
         gradient_norm: Norm of the training objective's gradient: 0 at a minimum.
         train: The smallest and the largest eigenvalue of H_t.
         evaluation: The same of H_e.
+        seen: H_t's spectrum weighted by Phi: the curvature that the attack's gradient meets. Not the spectral density.
+        density: H_t's spectral density, if it was asked for.
         asymmetry: Largest |uᵀ H v - vᵀ H u| met, over the norm of H.
         products: Products with H_t and H_e, all told.
         curvature: The lowest rung of the ladder that was taken.
@@ -209,6 +216,8 @@ class Influence:
     gradient_norm: float
     train: tuple[Extreme, Extreme]
     evaluation: tuple[Extreme, Extreme]
+    seen: Density
+    density: Density | None
     asymmetry: float
     products: int
     curvature: Rung
@@ -263,11 +272,12 @@ def influence(train: Problem, evaluation: Problem, settings: Settings) -> Influe
     with hessian(train, rung=settings.rung, memory=settings.memory) as H:
         space = Krylov(H, attack.Phi, settings.vectors)
         space.grow(top=1e-3, bottom=1e-2, steps=settings.products)
-        mean = mean_eigenvalue(H, settings.probes, settings.seed)
+        mean = mean_eigenvalue(H, attack.Phi, probes=settings.probes, seed=settings.seed)
         mu, raised = _damped(space, mean[0], settings)
         gradient_norm = float(vector.length(H.gradient))
         x = space.solution(mu) if space.definite(mu) else None
         residual = None if x is None else _residual(H, mu, x, attack.Phi)
+        whole = density(H, attack.Phi, probes=settings.density, steps=_STEPS, seed=settings.seed) if settings.density else None
         products, rungs = H.products, [attack.rung, H.rung]
     start = attack.Phi if x is None else -x
     with hessian(evaluation, rung=settings.rung, memory=settings.memory) as H_e:
@@ -298,28 +308,12 @@ def influence(train: Problem, evaluation: Problem, settings: Settings) -> Influe
         gradient_norm,
         (space.bottom, space.top),
         (other.bottom, other.top),
+        Density(tuple(space.first.ritz.tolist()), tuple(space.first.weights.tolist())),
+        whole,
         max(space.asymmetry, other.asymmetry),
         products,
         lowest,
     )
-
-
-def mean_eigenvalue(H: Hessian, probes: int, seed: int) -> tuple[float, float]:
-    """trace(H)/d and its standard error, by random signs z: the mean of zᵀ H z / d (Hutchinson 1990).
-
-    Args:
-        H: A Hessian.
-        probes: Number of random vectors, at least 2.
-        seed: Of their signs.
-    """
-    theta = H.gradient
-    generator = torch.Generator(theta.device).manual_seed(seed)
-    found = []
-    for _ in range(probes):
-        z = torch.randint(2, (H.size,), generator=generator, device=theta.device, dtype=torch.int8).to(theta.dtype).mul_(2).sub_(1)
-        found.append(vector.dot(z, H @ z) / H.size)
-    values = torch.stack(found)
-    return float(values.mean()), float(values.std() / math.sqrt(probes))
 
 
 def _damped(space: Krylov, mean: float, settings: Settings) -> tuple[float, bool]:

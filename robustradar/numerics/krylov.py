@@ -186,7 +186,7 @@ class Krylov:
         bottom: float | None = None,
         steps: int = 200,
     ) -> None:
-        """Adds steps until everything asked for is reached, the space is exhausted, or `steps` products were taken in all.
+        """Adds steps until what is asked for is reached, the space is exhausted, or `steps` products were taken: these, if nothing is asked.
 
         Args:
             dampings: Every mu whose relative residual is to reach `residual`; those at which H + mu I is indefinite are not waited for.
@@ -195,7 +195,8 @@ class Krylov:
             bottom: Relative accuracy of the smallest, or 1e-3 of that of the largest in magnitude, whichever is more.
             steps: Largest number of products.
         """
-        while not self._exhausted and not (self.steps and self._reached(dampings, residual, top, bottom)):
+        asked = bool(dampings) or top is not None or bottom is not None
+        while not self._exhausted and not (asked and self.steps and self._reached(dampings, residual, top, bottom)):
             room = steps - self.steps
             if room <= 0:
                 return
