@@ -186,7 +186,7 @@ class Krylov:
         bottom: float | None = None,
         steps: int = 200,
     ) -> None:
-        """Adds steps until what is asked for is reached, the space is exhausted, or `steps` products were taken: these, if nothing is asked.
+        """Adds steps until what is asked for is reached, the space is exhausted, or `steps` products were taken: these, if nothing is.
 
         Args:
             dampings: Every mu whose relative residual is to reach `residual`; those at which H + mu I is indefinite are not waited for.

@@ -51,7 +51,8 @@ def mean_eigenvalue(H: Operator, like: Tensor, *, probes: int, seed: int) -> tup
 def density(H: Operator, like: Tensor, *, probes: int, steps: int, seed: int) -> Density:
     """The spectral density, by stochastic Lanczos quadrature (Lin, Saad and Yang 2016).
 
-    Ritz values and their weights from random starts, averaged. The number of steps limits how finely it is resolved, the number of probes how exact its mass is. Its ends are estimates from inside.
+    Ritz values and their weights from random starts, averaged. The number of steps limits how finely it is resolved, the number of probes
+    how exact its mass is. Its ends are estimates from inside.
 
     Args:
         H: A symmetric operator [d, d].
