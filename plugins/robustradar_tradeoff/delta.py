@@ -90,10 +90,10 @@ class Delta(Metric):
         from robustradar.numerics import vector
         from robustradar.numerics.problem import UnavailableError
         from robustradar_tradeoff.analysis import analysed, asked
-        from robustradar_tradeoff.influence import obstacle
+        from robustradar_tradeoff.influence import caveats, obstacle
 
         if bench.threat.eps == 0 or not d.any():
-            return {name: Skipped("adversarial training left the clean network's weights") for name in _BY_INFLUENCE}
+            return {name: Skipped("nothing to foretell: eps is 0, or both networks are the same") for name in _BY_INFLUENCE}
         try:
             found = analysed(bench, clean, asked(self, bench))
         except UnavailableError as error:
@@ -103,9 +103,10 @@ class Delta(Metric):
         length, ifa = float(vector.length(d)), float(vector.length(found.ifa))
         cosine = float(vector.dot(found.ifa, d)) / (length * ifa)
         details = {"distance": length, "ifa_norm": ifa, "damping": found.damping}
+        flags = caveats(found, clean, bench.threat.eps)
         return {
-            "ifa_cosine": Measured(max(-1.0, min(1.0, cosine)), details=details),
-            "ifa_length_ratio": Measured(bench.threat.eps * ifa / length, details=details),
+            "ifa_cosine": Measured(max(-1.0, min(1.0, cosine)), flags=flags, details=details),
+            "ifa_length_ratio": Measured(bench.threat.eps * ifa / length, flags=flags, details=details),
         }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from robustradar import CLEAN, Bench, Column, FitNeed, Measured, Metric, Needs, Outcome, Skipped, Task, Threat, fixed
+from robustradar import CLEAN, Bench, Column, Fit, FitNeed, Measured, Metric, Needs, Outcome, Skipped, Task, Threat, fixed
 from robustradar_tradeoff.parameter import Box, Damping, Limit, Memory, Products, Residual, check_damping
 
 if TYPE_CHECKING:
@@ -61,14 +61,14 @@ class Influence(Metric):
     def measure(self, bench: Bench) -> Mapping[str, Outcome]:
         """Prices with a bootstrap over evaluation samples, eigenvalues with their error; what cannot be trusted is withheld."""
         from robustradar.numerics.problem import UnavailableError
-        from robustradar_tradeoff.analysis import analysed, asked, differences
+        from robustradar_tradeoff.analysis import analysed, asked
 
         fit = bench.fits["model"]
         try:
             found = analysed(bench, fit, asked(self, bench, self.density))
         except UnavailableError as error:
             return {column.name: Skipped(str(error)) for column in self.columns}
-        flags = (*_flags(found, bench.threat.eps), *differences(fit))
+        flags = caveats(found, fit, bench.threat.eps)
         details = _details(found, bench.threat.eps)
         measured: dict[str, Outcome] = {"phi_norm": Measured(details["phi_norm"], flags=flags, details=details)}
         for name, extreme in zip(_SPECTRA, (*found.train, *found.evaluation), strict=True):
@@ -106,7 +106,7 @@ def obstacle(found: Found, residual: float) -> str | None:
             f"A damping above {found.least_damping:.3g} would do"
         )
     if found.residual > residual:
-        return f"the solution's residual is {found.residual:.1e} after {found.products} products, expected {residual:g}. Raise products"
+        return f"the solution's residual is {found.residual:.1e}, expected at most {residual:g}. Raise products, or the damping"
     return None
 
 
@@ -127,13 +127,15 @@ def unsteady(outcomes: Mapping[str, Mapping[str, Outcome]]) -> str | None:
             continue
         here, there = np.array(pairs).T
         tau = kendall(here, there)
-        if not tau >= _TAU:
+        if tau < _TAU:  # and not where it is NaN: prices that are all alike have no order to lose
             return f"the candidates' order changes with the damping: Kendall's tau between μ and {factor:.3g}·μ is {tau:.2f}, below {_TAU}"
     return None
 
 
-def _flags(found: Found, eps: float) -> tuple[str, ...]:
-    """What is to be known of an analysis."""
+def caveats(found: Found, fit: Fit, eps: float) -> tuple[str, ...]:
+    """Flags: what is to be known of an analysis."""
+    from robustradar_tradeoff.analysis import differences
+
     phi = float(found.attack.Phi.double().norm())
     ill = {
         f"zero-gradients:{found.attack.zero_gradient_samples}/{found.attack.samples}": found.attack.zero_gradient_samples > 0,
@@ -142,7 +144,7 @@ def _flags(found: Found, eps: float) -> tuple[str, ...]:
         f"curvature:{found.curvature}": found.curvature != "exact",
         "asymmetric-products": found.asymmetry > 1e-3,
     }
-    return tuple(name for name, there in ill.items() if there)
+    return (*(name for name, there in ill.items() if there), *differences(fit))
 
 
 def _price(name: str, found: Found, details: Mapping[str, Any], flags: tuple[str, ...]) -> Measured:

@@ -189,7 +189,7 @@ class Krylov:
         """Adds steps until what is asked for is reached, the space is exhausted, or `steps` products were taken: these, if nothing is.
 
         Args:
-            dampings: Every mu whose relative residual is to reach `residual`; those at which H + mu I is indefinite are not waited for.
+            dampings: Each mu whose relative residual is to reach `residual`; where H + mu I is seen to be indefinite, it is not waited for.
             residual: See there.
             top: Relative accuracy of the largest eigenvalue; None: not asked for.
             bottom: Relative accuracy of the smallest, or 1e-3 of that of the largest in magnitude, whichever is more.
@@ -357,20 +357,26 @@ class Krylov:
         spaces = [*self._ends, self.T]
         T = max(spaces, key=lambda T: float(T.ritz[end]) * (-1 if end == 0 else 1))
         value, error = float(T.ritz[end]), T.error(end)
-        seen = [pair[end] for pair in self._seen]
-        span = max(map(abs, self._seen[-1]))
+        return Extreme(value, error, self._exhausted or self._change(end) <= max(error, 1e-2 * abs(value), 1e-5 * self._span))
+
+    @property
+    def _span(self) -> float:
+        """Size of the largest Ritz value."""
+        return max(map(abs, self._seen[-1]))
+
+    def _change(self, end: int) -> float:
+        """How far an extreme Ritz value moved over the last steps."""
         back = -1 - math.ceil(_STILL / (1 if self.b.device.type == "cpu" else _LOOK))
-        still = self._exhausted or (len(seen) >= -back and abs(seen[back] - value) <= max(error, 1e-3 * abs(value), 1e-5 * span))
-        return Extreme(value, error, still)
+        return abs(self._seen[back][end] - self._seen[-1][end]) if len(self._seen) >= -back else math.inf
 
     def _reached(self, dampings: tuple[float, ...], residual: float, top: float | None, bottom: float | None) -> bool:
-        high, low = self.top, self.bottom
-        span = max(abs(high.value), abs(low.value))
-        if top is not None and not (high.still and high.error <= top * abs(high.value)):
-            return False
-        if bottom is not None and not (low.still and low.error <= max(bottom * abs(low.value), 1e-3 * bottom * span)):
-            return False
-        return all(self.residual(mu) <= residual for mu in dampings if self.definite(mu))
+        for end, accuracy in ((-1, top), (0, bottom)):
+            if accuracy is not None:
+                extreme = self._extreme(end)
+                goal = accuracy * max(abs(extreme.value), 1e-3 * self._span)
+                if extreme.error > goal or self._change(end) > goal:
+                    return False
+        return all(self.definite(mu) and self.residual(mu) <= residual for mu in dampings if not self.negative(mu))
 
     def _partial(self, mu: float) -> tuple[Tensor, float]:
         """The solution before the last restart, and the length of what it leaves."""

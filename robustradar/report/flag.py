@@ -15,6 +15,8 @@ MEANING = {
     "still-rising": "with twice the steps the attack does better: it has not converged",
     "flat-in-eps": "at half the strength the attack gains as much loss: it does not use the strength that it is given",
     "catastrophic-overfitting": "less than half of the accuracy under the attack that it was trained with remains under this one",
+    "dominated-points": "so many points of the trade-off curve are beaten in both coordinates by another: training fell short, or noise",
+    "inverted-ends": "of the trade-off curve, the ξ≈0 end is better under attack or the ξ≈1 end on clean inputs: price or gain below zero",
     "unchecked": "the attack or the network failed during this check of the attack, which so says nothing",
 }
 

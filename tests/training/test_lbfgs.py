@@ -14,6 +14,7 @@ from small_fits import PGD3, Fitting, assert_same, images, largest_difference, m
 from torch import Tensor, nn
 
 from robustradar import ADVERSARIAL, Data, Objective, Recipe, Threat
+from robustradar.training import lbfgs
 from robustradar.training.convex import Convex
 from robustradar.training.lbfgs import LBFGS
 from robustradar_native.attack import LinearExact
@@ -248,6 +249,13 @@ def minimised(function: Callable[[Tensor], Tensor], start: Tensor, steps: int) -
     return float(function(theta).detach()), descent
 
 
+@pytest.fixture(params=[0, 200])
+def memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs, and the whole matrix."""
+    monkeypatch.setattr(lbfgs, "_DENSE", request.param)
+
+
+@pytest.mark.usefixtures("memory")
 def test_rosenbrocks_valley_is_walked_to_its_end() -> None:
     start = torch.tensor([-1.2, 1.0], dtype=torch.float64)
     value, descent = minimised(lambda t: 100 * (t[1] - t[0] ** 2) ** 2 + (1 - t[0]) ** 2, start, 60)
@@ -255,6 +263,7 @@ def test_rosenbrocks_valley_is_walked_to_its_end() -> None:
     assert descent.gradient_norm < 1e-8
 
 
+@pytest.mark.usefixtures("memory")
 def test_a_kinked_function_is_brought_to_its_minimum() -> None:
     """max(|a|, 3|b|) + a²/2 + |a + b − 1|/4 at (0, 0): 1/4; torch's search for the strong Wolfe conditions stops above it."""
     start = torch.tensor([1.3, -0.7], dtype=torch.float64)
