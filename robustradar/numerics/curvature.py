@@ -110,17 +110,17 @@ class Hessian:
 
         Raises:
             UnavailableError: No rung that may be taken works.
+            ValueError: The vector is of another size.
         """
+        if v.shape != self.gradient.shape:
+            raise ValueError(f"curvature: got a vector of shape {list(v.shape)}, expected [{self.size}]: an entry for every parameter.")
         self.products += 1
         while True:
             try:
                 with derivative(f"{self.rung} product"):
                     return torch.add(self._summed(v.detach()), v, alpha=self.problem.ridge)
-            except UnavailableError:
-                if len(self._ladder) == 1:
-                    raise
-                self._ladder.pop(0)
-                self._graphs.clear()
+            except UnavailableError as error:
+                self._descend(error)
 
     def close(self) -> None:
         """Lets go of the graphs."""
@@ -129,17 +129,25 @@ class Hessian:
 
     def _begin(self) -> None:
         """The pass that finds loss and gradient, and keeps graphs while memory lasts."""
-        total, loss, room, count = None, torch.zeros(()), self.memory if self.rung == "exact" else 0, 0
+        total, loss, room, count = None, torch.zeros(()), self.memory, 0
         for x, y in self.problem.inputs():
             value = self._value(x, y)
-            if not count and not torch.isclose(value, self._value(x, y), rtol=_REPEATABLE, atol=0, equal_nan=True):
-                raise UnavailableError("the loss differs between two passes in evaluation mode, so it has no derivative")
-            keep = len(self._graphs) == count and room > 0
-            grads = torch.autograd.grad(value, self._parameters, create_graph=keep, materialize_grads=True)
-            if keep and (room := room - held(grads)) >= 0:
-                self._graphs.append(grads)
+            if not count:
+                self._check(x, y, value)
+            # The first graph is looked at in any case: it may show that there is no second derivative.
+            graph = self.rung == "exact" and (not count or (len(self._graphs) == count and room > 0))
+            grads = torch.autograd.grad(value, self._parameters, create_graph=graph, materialize_grads=True)
+            if graph:
+                try:
+                    with derivative("exact product"):
+                        room -= held(grads)
+                except UnavailableError as error:
+                    self._descend(error)
+                else:
+                    if room >= 0:
+                        self._graphs.append(grads)
             loss = value.detach() + loss
-            total = _added(total, [g.detach() for g in grads], own=not keep)
+            total = _added(total, [g.detach() for g in grads], own=not graph)
             count += 1
         self._count = count
         theta = vector.flat(self._parameters).detach()
@@ -147,6 +155,30 @@ class Hessian:
         self.loss = loss + self.problem.ridge / 2 * vector.dot(theta, theta)
         if not bool(torch.isfinite(self.loss) & torch.isfinite(self.gradient).all()):
             raise UnavailableError("the loss or its gradient is not finite")
+
+    def _check(self, x: Tensor, y: Tensor, value: Tensor) -> None:
+        """Whether the first micro-batch and its loss are the same again.
+
+        Raises:
+            ValueError: The data are not.
+            UnavailableError: The loss is not.
+        """
+        again = next(iter(self.problem.inputs()))
+        if again[0].shape != x.shape or not torch.equal(again[0], x):
+            raise ValueError("curvature: got other data at the second pass, expected the same. Do not shuffle or augment.")
+        if not torch.isclose(value, self._value(x, y), rtol=_REPEATABLE, atol=0, equal_nan=True):
+            raise UnavailableError("the loss differs between two passes in evaluation mode, so it has no derivative")
+
+    def _descend(self, error: UnavailableError) -> None:
+        """Goes to the next rung.
+
+        Raises:
+            UnavailableError: There is none.
+        """
+        if len(self._ladder) == 1:
+            raise error
+        self._ladder.pop(0)
+        self._graphs.clear()
 
     def _value(self, x: Tensor, y: Tensor) -> Tensor:
         """One micro-batch's part of the mean loss."""
@@ -190,11 +222,17 @@ class Hessian:
 
 
 def held(outputs: Iterable[Tensor]) -> int:
-    """Bytes that the graph behind some tensors holds beside the parameters: each saved tensor's storage, once."""
+    """Bytes that the graph behind some tensors holds beside the parameters: each saved tensor's storage, once.
+
+    Raises:
+        RuntimeError: An operation in it can be differentiated once only. Autograd would leave it out instead of saying so.
+    """
     nodes = [t.grad_fn for t in outputs if t.grad_fn is not None]
     seen, storages = set(nodes), {}
     while nodes:
         node = nodes.pop()
+        if node.name() == "torch::autograd::Error":
+            raise RuntimeError("trying to differentiate twice an operation that has a derivative once only")
         names = [name for name in dir(node) if name.startswith("_saved_")]
         saved = [getattr(node, name) for name in names] + list(getattr(node, "saved_tensors", ()))
         for value in saved:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robustradar.numerics import vector
 from robustradar.numerics.balls import Box, ascent
-from robustradar.numerics.curvature import LADDER, MEMORY, Hessian, Rung, hessian
+from robustradar.numerics.curvature import LADDER, MEMORY, Hessian, Rung, held, hessian
 from robustradar.numerics.difference import agreed, doubled
 from robustradar.numerics.directional import directional
 from robustradar.numerics.krylov import Bracket, Extreme, Krylov
@@ -25,6 +25,8 @@ SWEEP = tuple(10.0 ** (k / 2) for k in range(-3, 4))
 # Automatic damping: this share of the mean eigenvalue, or this multiple of the most negative one (both chosen here, see `damping`).
 SHARE, RAISE = 1.0, 2.0
 _SLACK = 1.1
+# Largest |uᵀ H v - vᵀ H u| over the norm of H: float32 stays below 1e-4 (chosen here).
+_ASYMMETRY = 1e-3
 # Products for each random start of the spectral density (chosen here).
 _STEPS = 50
 
@@ -95,6 +97,8 @@ def _mixed(problem: Problem, p: float, bounds: Box | None) -> AttackGradient:
     for inputs, y in problem.inputs():
         x = inputs.detach().requires_grad_()
         (g,) = torch.autograd.grad(problem.losses(x, y).sum(), x, create_graph=True)
+        if Phi is None:
+            held([g])  # shows whether there is a second derivative
         phi = ascent(g.detach(), p, x.detach(), bounds)
         rise = (g * phi).flatten(1).sum(1)
         if rise.requires_grad:
@@ -105,7 +109,7 @@ def _mixed(problem: Problem, p: float, bounds: Box | None) -> AttackGradient:
         Phi = part if Phi is None else Phi.add_(part)
         sums += torch.stack([rise.detach().sum(), (turn * phi).sum(), (phi.flatten(1) == 0).all(1).sum()]).to(sums)
     slope, bend, zero = sums.tolist()
-    return AttackGradient(Phi if Phi is not None else sums, slope / count, bend / count, round(zero), count, "exact")
+    return AttackGradient(torch.cat([]) if Phi is None else Phi, slope / count, bend / count, round(zero), count, "exact")
 
 
 def _differenced(problem: Problem, p: float, bounds: Box | None) -> AttackGradient:
@@ -165,6 +169,18 @@ class Settings:
     vectors: int | None = None
     density: int = 0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a value out of range."""
+        for name, ok, wanted in (
+            ("damping", self.damping is None or 0 <= self.damping < math.inf, "None or a finite number of at least 0"),
+            ("residual", 0 < self.residual < 1, "a number between 0 and 1"),
+            ("products", self.products >= 1, "at least 1"),
+            ("probes", self.probes >= 2, "at least 2"),
+            ("vectors", self.vectors is None or self.vectors >= 2, "None or at least 2"),
+        ):
+            if not ok:
+                raise ValueError(f"influence: got {name}={getattr(self, name)}, expected {wanted}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,8 +304,11 @@ def influence(train: Problem, evaluation: Problem, settings: Settings) -> Influe
         first_order = None if x is None else -float(vector.dot(H_e.gradient, x))
         rungs.append(H_e.rung)
         products += H_e.products
+    asymmetry = max(space.asymmetry, other.asymmetry)
+    if asymmetry > _ASYMMETRY:
+        raise UnavailableError(f"products are not symmetric, by {asymmetry:.1e} of their size: an operation has a wrong second derivative")
     lowest: Rung = max(rungs, key=LADDER.index)
-    first, second = _samples(evaluation, None if x is None else -x) if lowest == "exact" else (None, None)
+    first, second = _samples(evaluation, None if x is None else -x, form) if lowest == "exact" else (None, None)
     return Influence(
         attack,
         None if x is None else -x,
@@ -310,7 +329,7 @@ def influence(train: Problem, evaluation: Problem, settings: Settings) -> Influe
         (other.bottom, other.top),
         Density(tuple(space.first.ritz.tolist()), tuple(space.first.weights.tolist())),
         whole,
-        max(space.asymmetry, other.asymmetry),
+        asymmetry,
         products,
         lowest,
     )
@@ -348,12 +367,12 @@ def _form(H: Hessian, space: Krylov, mu: float) -> float | None:
     return float(vector.dot(x, H @ x))
 
 
-def _samples(problem: Problem, v: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+def _samples(problem: Problem, v: Tensor | None, form: float | None) -> tuple[Tensor | None, Tensor | None]:
     """Every sample's derivatives along v; None where there is no v or no forward derivative."""
     if v is None:
         return None, None
     try:
-        return directional(problem, v)
+        return directional(problem, v, form=form)
     except UnavailableError:
         return None, None
 

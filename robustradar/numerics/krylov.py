@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from robustradar.numerics import vector
+from robustradar.numerics.problem import UnavailableError
 
 # Of the length of a product: what is left after orthogonalising; below it, rounding calls for a second pass (chosen here).
 _CANCELLED = 0.1
@@ -43,7 +44,7 @@ class Extreme:
 
     Attributes:
         value: The Ritz value: inside the spectrum.
-        error: An eigenvalue lies within it; that it is the extreme one is made likely by `still`, not proved.
+        error: An eigenvalue lies about within it; that it is the extreme one is made likely by `still`, not proved.
         still: Whether the value stood still over the last steps.
     """
 
@@ -121,6 +122,8 @@ class Tridiagonal:
         """
         theta, S = self._eigen
         low = self.size**2 * float((S[0].square() / (theta + mu)).sum())
+        if not self.beta[-1]:  # the space holds all that b sees
+            return Bracket(low * (1 - self.noise), low, low * (1 + self.noise))
         # The row and column that give T an eigenvalue at `bottom`: alpha = bottom + beta² e_mᵀ (T - bottom I)⁻¹ e_m.
         below = bottom - self.noise * float(theta.abs().max())
         corner = below + self.beta[-1] ** 2 * float((S[-1].square() / (theta - below)).sum())
@@ -232,6 +235,8 @@ class Krylov:
         others = c[:-2].abs().amax() if len(c) > 2 else c.new_zeros(())  # a symmetric operator leaves nothing but the last two
         *read, rest = torch.stack([*(part for c, after in self._unread for part in (c[-1], after)), others]).tolist()
         self._unread.clear()
+        if not all(map(math.isfinite, read)):
+            raise UnavailableError("a product with the matrix is not finite")
         for alpha, beta in zip(read[::2], read[1::2], strict=True):
             scale = max(map(abs, (*self._alpha, *self._beta, alpha, beta))) or 1.0
             self._exhausted = self._exhausted or beta <= self.noise * scale

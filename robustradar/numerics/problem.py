@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from robustradar.numerics.written import Written
+
 _BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -34,6 +36,13 @@ class Problem:
     loss: Callable[[Tensor, Tensor], Tensor]
     batches: Iterable[tuple[Tensor, Tensor]]
     ridge: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where the batches could be gone through only once."""
+        if iter(self.batches) is self.batches:
+            raise ValueError(
+                "curvature: got an iterator of batches, expected batches that can be gone through more than once. Pass a list."
+            )
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -68,8 +77,17 @@ class Problem:
             yield (x.to(dtype) if x.is_floating_point() else x), y
 
     def losses(self, x: Tensor, y: Tensor) -> Tensor:
-        """Losses [N] of one micro-batch."""
-        return self.loss(self.model(x), y)
+        """Losses [N] of one micro-batch.
+
+        Raises:
+            ValueError: The loss is not one number a sample.
+        """
+        found = self.loss(self.model(x), y)
+        if found.shape != (len(x),):
+            raise ValueError(
+                f"curvature: got a loss of shape {list(found.shape)}, expected [{len(x)}]: one number a sample. Do not average it."
+            )
+        return found
 
 
 @contextmanager
@@ -80,8 +98,10 @@ def still(model: nn.Module) -> Iterator[None]:
     spares a tenth of a ResNet's Hessian product. Modes and buffers are as they were afterwards.
 
     Raises:
-        ValueError: A pass in evaluation mode changed a buffer.
+        ValueError: A pass in evaluation mode changed a buffer, or a BatchNorm has no running statistics.
     """
+    if any(isinstance(m, _BATCH_NORM) and m.running_var is None for m in model.modules()):
+        raise ValueError("curvature: got BatchNorm without running statistics, expected losses that do not depend on their batch.")
     modes = {module: module.training for module in model.modules()}
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.eval()
@@ -89,7 +109,7 @@ def still(model: nn.Module) -> Iterator[None]:
     for module in normalised:
         vars(module)["forward"] = partial(_affine, module)
     try:
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), Written():
             yield
     finally:
         for module in normalised:
@@ -114,6 +134,7 @@ def derivative(kind: str) -> Iterator[None]:
     Raises:
         UnavailableError: Autograd refused, for another reason than memory.
         OutOfMemoryError: For that one.
+        RuntimeError: For that one, on a CPU.
     """
     try:
         with warnings.catch_warnings():
@@ -123,6 +144,8 @@ def derivative(kind: str) -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
+        if "allocate memory" in str(error):  # as the CPU says it
+            raise
         raise UnavailableError(f"no {kind}: {str(error).splitlines()[0]}") from error
 
 
