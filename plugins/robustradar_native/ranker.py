@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from robustradar import Measured, Ranker, Ranking, RankingRow, Score, ScoreTable, Skipped, UsageError, fixed
+from robustradar import Measured, Ranker, Ranking, RankingRow, Score, ScoreTable, UsageError, fixed
 from robustradar.errors import unknown
+from robustradar.report.table import headlines
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,9 +57,8 @@ class RankMean(Ranker):
         """(metric, column) of what is ranked by."""
         directed = dict.fromkeys((s.metric, s.column.name) for s in scores if s.column.direction != "none")
         if not self.columns:
-            applying = [s for s in scores if not isinstance(s.outcome, Skipped)]
-            headlines = {s.metric: s.column.name for s in (*reversed(scores), *reversed(applying))}
-            return [key for key in directed if headlines[key[0]] == key[1]]
+            first = headlines(scores)
+            return [key for key in directed if first[key[0]].name == key[1]]
         for column in self.columns:
             if column not in {name for _, name in directed}:
                 raise UsageError(unknown("ranker rank-mean: columns", column, {name for _, name in directed}))

@@ -53,6 +53,7 @@ def asked(metric: ByCurvature, bench: Bench, density: int = 0) -> Asked:
         residual=metric.residual,
         products=metric.products,
         memory=int(metric.memory * 2**30),
+        vectors=metric.vectors,
         density=density,
         seed=bench.seed,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from robustradar import ADVERSARIAL, CLEAN, Bench, Column, Fit, FitNeed, Measured, Metric, Needs, Outcome, Skipped, Task, Threat, fixed
-from robustradar_tradeoff.parameter import Box, Damping, Limit, Memory, Products, Residual, check_damping
+from robustradar_tradeoff.parameter import Box, Damping, Limit, Memory, Products, Residual, Vectors, check_damping
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,6 +43,7 @@ class Delta(Metric):
     limit: Limit = 0
     box: Box = True
     memory: Memory = 2.0
+    vectors: Vectors = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for a negative damping."""

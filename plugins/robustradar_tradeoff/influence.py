@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from robustradar import CLEAN, Bench, Column, Fit, FitNeed, Measured, Metric, Needs, Outcome, Skipped, Task, Threat, fixed
-from robustradar_tradeoff.parameter import Box, Damping, Limit, Memory, Products, Residual, check_damping
+from robustradar_tradeoff.parameter import Box, Damping, Limit, Memory, Products, Residual, Vectors, check_damping
 
 if TYPE_CHECKING:
     from robustradar.numerics.influence import Influence as Found
@@ -48,6 +48,7 @@ class Influence(Metric):
     limit: Limit = 0
     box: Box = True
     memory: Memory = 2.0
+    vectors: Vectors = None
     density: Annotated[int, Field(ge=0, description="random starts for the spectral density in the details, 50 products each; 0: none")] = 0
 
     def __post_init__(self) -> None:
@@ -142,7 +143,6 @@ def caveats(found: Found, fit: Fit, eps: float) -> tuple[str, ...]:
         f"not-converged:{found.gradient_norm:.2g}": found.gradient_norm > _CONVERGED * eps * phi,
         f"{RAISED}:{found.damping:.2g}": found.raised,
         f"curvature:{found.curvature}": found.curvature != "exact",
-        "asymmetric-products": found.asymmetry > 1e-3,
     }
     return (*(name for name, there in ill.items() if there), *differences(fit))
 

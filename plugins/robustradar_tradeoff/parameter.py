@@ -16,6 +16,10 @@ Limit = Annotated[int, Field(ge=0, description="samples of each split to use; 0:
 Box = Annotated[bool, Field(description="whether the data's range confines the attack")]
 Memory = Annotated[float, Field(ge=0, description="GiB that gradients' graphs may hold; those that do not fit are built anew each time")]
 
+Vectors = Annotated[
+    int | None, Field(ge=2, description="most vectors of a Krylov space to store, each as large as the weights; none: all")
+]
+
 
 class ByCurvature(Protocol):
     """A metric with these parameters."""
@@ -43,6 +47,10 @@ class ByCurvature(Protocol):
     @property
     def memory(self) -> float:
         """GiB for gradients' graphs."""
+
+    @property
+    def vectors(self) -> int | None:
+        """Vectors of a Krylov space."""
 
 
 def check_damping(damping: float | Literal["auto"]) -> None:

@@ -118,7 +118,8 @@ class Hessian:
         while True:
             try:
                 with derivative(f"{self.rung} product"):
-                    return torch.add(self._summed(v.detach()), v, alpha=self.problem.ridge)
+                    found = self._summed(v.detach())
+                return found.add_(v, alpha=self.problem.ridge) if self.problem.ridge else found
             except UnavailableError as error:
                 self._descend(error)
 

@@ -350,8 +350,8 @@ def _damped(space: Krylov, mean: float, settings: Settings) -> tuple[float, bool
 
 
 def _solve(space: Krylov, mu: float, settings: Settings) -> None:
-    """Grows the space until the solutions at a sweep of dampings are good enough."""
-    space.grow(dampings=tuple(mu * f for f in SWEEP), residual=settings.residual, steps=settings.products)
+    """Grows the space until the solutions at a sweep of dampings are twice as good as asked: rounding may take some of it."""
+    space.grow(dampings=tuple(mu * f for f in SWEEP), residual=settings.residual / 2, steps=settings.products)
 
 
 def _residual(H: Hessian, mu: float, x: Tensor, b: Tensor) -> float:

@@ -17,6 +17,14 @@ MEANING = {
     "catastrophic-overfitting": "less than half of the accuracy under the attack that it was trained with remains under this one",
     "dominated-points": "so many points of the trade-off curve are beaten in both coordinates by another: training fell short, or noise",
     "inverted-ends": "of the trade-off curve, the ξ≈0 end is better under attack or the ξ≈1 end on clean inputs: price or gain below zero",
+    "not-converged": "training ended where its objective's gradient still has this norm: short of a minimum, or at a kink",
+    "damping-raised": "the training Hessian has negative eigenvalues, so the automatic damping was raised to twice the largest of them",
+    "curvature": "autograd has no second derivatives of this network: they were taken in this other way",
+    "mixed-curvature": "second derivatives were not taken in the same way for all candidates, so their numbers are of different kinds",
+    "unsettled-eigenvalue": "this end of the spectrum still moved when the search for it ended",
+    "decoupled-decay": "training's weight decay was decoupled from the gradient (AdamW), so the Hessian does not have it",
+    "smoothed-labels": "training smoothed the labels; second derivatives are of the plain loss",
+    "augmented": "training augmented its inputs; second derivatives are of the loss on the plain ones",
     "unchecked": "the attack or the network failed during this check of the attack, which so says nothing",
 }
 

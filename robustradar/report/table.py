@@ -58,7 +58,7 @@ def held_out(result: Result) -> str:
 
 def _ranking(result: Result, form: str) -> str:
     """The main table, best first, unranked candidates last."""
-    shown = _headlines(result.scores)
+    shown = list(headlines(result.scores).items())
     cells = {(s.candidate, s.metric, s.column.name): s for s in result.scores}
     marks = _flag_marks(result)
 
@@ -74,15 +74,14 @@ def _ranking(result: Result, form: str) -> str:
     return tabulate(rows, head, tablefmt=form, disable_numparse=True, colalign=["right", "left", "left", *["right"] * len(shown)])
 
 
-def _headlines(scores: Sequence[Score]) -> list[tuple[str, Column]]:
-    """The first column of every metric; for a metric that was skipped there, the next one."""
+def headlines(scores: Sequence[Score]) -> dict[str, Column]:
+    """Every metric's first column that is not skipped for all candidates; its first of all where there is none."""
+    applying = {(s.metric, s.column.name) for s in scores if not isinstance(s.outcome, Skipped)}
     found: dict[str, Column] = {}
-    for score in scores:
-        if score.metric not in found and not isinstance(score.outcome, Skipped):
-            found[score.metric] = score.column
-    for score in scores:
-        found.setdefault(score.metric, score.column)
-    return list(found.items())
+    for metric, column in dict.fromkeys((s.metric, s.column) for s in scores):
+        if metric not in found or ((metric, found[metric].name) not in applying and (metric, column.name) in applying):
+            found[metric] = column
+    return found
 
 
 def _heads(shown: Sequence[tuple[str, Column]], result: Result) -> list[str]:

@@ -203,7 +203,7 @@ def test_a_metric_that_is_withheld_leaves_all_unranked_with_the_reason(
     names = ["papers/linear", "papers/mlp:width=4"]
     assert result["unranked"] == [{"candidate": name, "reason": "a skipped: the order changes with the damping"} for name in names]
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["–", "papers/linear", "640", "skipped"] in lines
+    assert ["–", "papers/linear", "skipped", "640"] in lines
     assert ["papers/linear", "a", "skipped", *WITHHELD.reason.split()] in lines
 
 

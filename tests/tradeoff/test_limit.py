@@ -2,17 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
+from small_studies import Lab
 
 from robustradar import Measured, Result
-from robustradar.registry import Request
-from robustradar.screening import prepare, rank
 
 STRENGTHS = (0.005, 0.002, 0.0005)
 # At the smallest strength: how far from IFA in its lengths, how far Δ's ratio from 1, and the least cosine.
@@ -42,7 +39,7 @@ CASES = (
 )
 
 
-def data(root: Path, kind: str) -> str:
+def data(lab: Lab, kind: str) -> str:
     """Noisy targets of three features, without a box. Both splits are the same samples, so that prices are those of the training loss."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((80, 3)).astype(np.float32)
@@ -50,22 +47,21 @@ def data(root: Path, kind: str) -> str:
     v = x @ np.array([0.1, 0.6, -0.4])
     y = (u**2 - v**2 / 2 if kind == "square" else u) + 0.7 * rng.standard_normal(80)
     targets = (y > 0).astype(np.int64) if kind == "classes" else y.astype(np.float32)
-    np.savez(root / f"{kind}.npz", x_train=x, y_train=targets, x_test=x, y_test=targets)
-    return f"npz:path={root / f'{kind}.npz'},bounded=false"
+    return lab.data(x_train=x, y_train=targets, x_test=x, y_test=targets)
 
 
-def run(root: Path, case: Case, norm: str, eps: float) -> tuple[dict[str, float], Result]:
+def run(lab: Lab, case: Case, norm: str, eps: float) -> tuple[dict[str, float], Result]:
     """Values of both metrics at a strength, from fits at their minimum, without damping to speak of."""
-    request = Request(
+    result = lab.result(
+        "tradeoff/delta:warm=true,damping=1e-9",
+        "tradeoff/influence:damping=1e-9",
         architectures=(case.architecture,),
-        metrics=("tradeoff/delta:warm=true,damping=1e-9", "tradeoff/influence:damping=1e-9"),
-        data=data(root, case.kind),
+        data=data(lab, case.kind),
         norm=norm,
         eps=str(eps),
         attack=case.attack,
         recipe=f"quick:optimizer=lbfgs,tolerance=1e-8,weight_decay={case.ridge},epochs=20",
     )
-    result = rank(prepare(None, request), store=root / "store", device="cpu")
     found = {(s.metric.partition(":")[0], s.column.name): s.outcome for s in result.scores}
     return {f"{m.removeprefix('tradeoff/')} {name}": o.value for (m, name), o in found.items() if isinstance(o, Measured)}, result
 
@@ -85,10 +81,10 @@ def theta(result: Result) -> list[NDArray[np.float64]]:
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_training_answers_a_small_attack_as_ifa_foretold(tmp_path: Path, case: Case, norm: str) -> None:
+def test_training_answers_a_small_attack_as_ifa_foretold(lab: Lab, case: Case, norm: str) -> None:
     errors, ratios = [], []
     for eps in STRENGTHS:
-        found, result = run(tmp_path, case, norm, eps)
+        found, result = run(lab, case, norm, eps)
         before, after = theta(result)
         ifa_norm = found["influence ifa_norm"]
         assert found["delta ifa_length_ratio"] == pytest.approx(eps * ifa_norm / np.linalg.norm(after - before), rel=1e-6)
@@ -104,7 +100,7 @@ def test_training_answers_a_small_attack_as_ifa_foretold(tmp_path: Path, case: C
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
-def test_with_a_ridge_the_price_is_of_first_order(tmp_path: Path, norm: str) -> None:
-    found, _ = run(tmp_path, CASES[1], norm, STRENGTHS[2])
+def test_with_a_ridge_the_price_is_of_first_order(lab: Lab, norm: str) -> None:
+    found, _ = run(lab, CASES[1], norm, STRENGTHS[2])
     assert found["influence delta_first_order"] / found["delta delta_exact"] == pytest.approx(1, abs=0.01)
     assert found["influence delta_influence"] / found["delta delta_exact"] < 0.01
