@@ -140,6 +140,11 @@ def attacked(document: Document, candidate: str) -> Quantity | None:
     return point(document, candidate, "adversarial_accuracy", lambda curve: curve[0], "adversarial accuracy of P1")
 
 
+_PRICES = (("larger price", partial(scalar, column="price")), ("larger price in accuracy", partial(scalar, column="price_accuracy")))
+# By the influence function. Along strengths it says nothing: it is their square times the same number.
+_FORETOLD = ("larger price foretold", partial(scalar, column="delta_influence"))
+
+
 def tension(document: Document) -> list[Finding]:
     """P1 is better on clean inputs and P2 under attack, in losses and in accuracies, for every candidate."""
     found = []
@@ -156,7 +161,7 @@ def capacity(document: Document) -> list[Finding]:
     names = candidates(document)
     return [
         _finding(f"more capacity: {more}", ", ".join(names), [read(document, name) for name in names], climbed)
-        for more, read in (("better clean", clean), ("better under attack", robust), *_prices())
+        for more, read in (("better clean", clean), ("better under attack", robust), *_PRICES, _FORETOLD)
     ]
 
 
@@ -165,7 +170,7 @@ def stronger(documents: Sequence[Document], words: str) -> list[Finding]:
     of = f"{candidates(documents[0])[0]}, {', '.join(threat(document) for document in documents)}"
     return [
         _finding(f"{words}: {more}", of, [read(document, candidates(document)[0]) for document in documents], climbed)
-        for more, read in _prices()
+        for more, read in _PRICES
     ]
 
 
@@ -194,12 +199,6 @@ def alike(document: Document) -> list[Finding]:
 def threat(document: Document) -> str:
     """A study's threat in words."""
     return f"{document['study']['threat']['norm']} {document['study']['threat']['eps']:g}"
-
-
-def _prices() -> list[tuple[str, Callable[[Document, str], Quantity | None]]]:
-    """The price in losses, in accuracies, and as the influence function foretells it."""
-    columns = {"larger price": "price", "larger price in accuracy": "price_accuracy", "larger price foretold": "delta_influence"}
-    return [(words, partial(scalar, column=column)) for words, column in columns.items()]
 
 
 def _finding(statement: str, of: str, values: Sequence[Quantity | None], holds: Callable[[list[Quantity]], str]) -> Finding:

@@ -136,9 +136,11 @@ def over_seeds(found: Sequence[tuple[int, Outcome]]) -> Outcome:
     for seed, outcome in found:
         if isinstance(outcome, Failed):
             return Failed(f"seed {seed}: {outcome.reason}", outcome.culprit)
-    for _, outcome in found:
-        if isinstance(outcome, Skipped):
-            return outcome
+    skipped = [(seed, outcome) for seed, outcome in found if isinstance(outcome, Skipped)]
+    if skipped:
+        seed, first = skipped[0]
+        same = len(skipped) == len(found) and all(outcome == first for _, outcome in skipped)
+        return first if same else Skipped(f"seed {seed}: {first.reason}")
     measured = [(seed, outcome) for seed, outcome in found if isinstance(outcome, Measured)]
     values = np.array([outcome.value for _, outcome in measured])
     samples = _samples([outcome for _, outcome in measured])

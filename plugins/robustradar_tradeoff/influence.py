@@ -107,7 +107,7 @@ def obstacle(found: Found, residual: float) -> str | None:
             f"A damping above {found.least_damping:.3g} would do"
         )
     if found.residual > residual:
-        return f"the solution's residual is {found.residual:.1e}, expected at most {residual:g}. Raise products, or the damping"
+        return f"the solution's residual is {found.residual:.3g}, expected at most {residual:g}. Raise products, or the damping"
     return None
 
 

@@ -16,9 +16,7 @@ Limit = Annotated[int, Field(ge=0, description="samples of each split to use; 0:
 Box = Annotated[bool, Field(description="whether the data's range confines the attack")]
 Memory = Annotated[float, Field(ge=0, description="GiB that gradients' graphs may hold; those that do not fit are built anew each time")]
 
-Vectors = Annotated[
-    int | None, Field(ge=2, description="most vectors of a Krylov space to store, each as large as the weights; none: all")
-]
+Vectors = Annotated[int | None, Field(ge=2, description="most vectors of a Krylov space to store, each as large as the weights; none: all")]
 
 
 class ByCurvature(Protocol):

@@ -10,6 +10,7 @@ from robustradar.report.flag import meaning
 from robustradar.values import Column, Cost, Failed, Measured, Result, Score, Skipped
 
 _ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
+_VALUES = 4
 _MARKS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -105,7 +106,7 @@ def _cell(score: Score | None, marks: dict[str, str]) -> str:
     match score.outcome if score else None:
         case Measured() as found if score is not None:
             scale = 100 if score.column.unit == "fraction" else 1
-            flags = "".join(sorted(marks[flag] for flag in found.flags))
+            flags = "".join(sorted({marks[flag] for flag in found.flags}))
             if found.low is None or found.high is None:
                 return f"{_number(scale * found.value)}{flags and ' ' + flags}"
             digits = 1 if scale == 100 else 3
@@ -130,18 +131,40 @@ def _number(value: float) -> str:
     return f"{value:.4g}"
 
 
+def _flags(result: Result) -> dict[str, list[str]]:
+    """The flags of what the table shows, by what stands before their colon."""
+    shown = {(metric, column.name) for metric, column in headlines(result.scores).items()}
+    scores = [s for s in result.scores if isinstance(s.outcome, Measured) and (s.metric, s.column.name) in shown]
+    flags = sorted({flag for s in scores if isinstance(s.outcome, Measured) for flag in s.outcome.flags})
+    stems: dict[str, list[str]] = {}
+    for flag in flags:
+        stems.setdefault(flag.partition(":")[0], []).append(flag)
+    return stems
+
+
 def _flag_marks(result: Result) -> dict[str, str]:
-    """A letter for every flag that occurs."""
-    flags = sorted({flag for s in result.scores if isinstance(s.outcome, Measured) for flag in s.outcome.flags})
-    return {flag: _MARKS[i % len(_MARKS)] * (1 + i // len(_MARKS)) for i, flag in enumerate(flags)}
+    """A letter for every flag that the table shows; the same for those that differ in their values only."""
+    letters = [_MARKS[i % len(_MARKS)] * (1 + i // len(_MARKS)) for i in range(len(result.scores))]
+    return {flag: letter for letter, flags in zip(letters, _flags(result).values(), strict=False) for flag in flags}
 
 
 def _notes(result: Result) -> list[str]:
     """What the table's signs mean."""
     columns = ", ".join(dict.fromkeys(result.ranking.columns))
     notes = [f"* ranked by {columns}. ± is half the 95 % interval; '95 %' is the interval of the rank."] if columns else []
-    notes += [f"{mark} = {meaning(flag)}" for flag, mark in _flag_marks(result).items()]
-    return notes
+    marks = _flag_marks(result)
+    return notes + [f"{marks[flags[0]]} = {meaning(_joined(stem, flags))}" for stem, flags in _flags(result).items()]
+
+
+def _joined(stem: str, flags: Sequence[str]) -> str:
+    """Flags of one stem as one, with the values that they have.
+
+    >>> _joined("still-rising", ["still-rising:2 of 9", "still-rising:4 of 9"])
+    'still-rising:2 of 9, 4 of 9'
+    """
+    values = [value for _, _, value in (flag.partition(":") for flag in flags) if value]
+    few = values if len(values) <= _VALUES else [*values[: _VALUES - 1], "…"]
+    return f"{stem}:{', '.join(few)}" if few else stem
 
 
 def _broken(result: Result, form: str) -> str:

@@ -55,7 +55,7 @@ def test_a_failed_seed_fails_the_cell_and_is_named() -> None:
 
 
 def test_a_skipped_seed_skips_the_cell() -> None:
-    assert over_seeds([(0, Measured(1.0)), (1, Skipped("no"))]) == Skipped("no")
+    assert over_seeds([(0, Measured(1.0)), (1, Skipped("no"))]) == Skipped("seed 1: no")
 
 
 def test_flags_are_joined_and_every_seed_is_told() -> None:
