@@ -136,19 +136,19 @@ class Hessian:
             if not count:
                 self._check(x, y, value)
             # The first graph is looked at in any case: it may show that there is no second derivative.
-            graph = self.rung == "exact" and (not count or (len(self._graphs) == count and room > 0))
-            grads = torch.autograd.grad(value, self._parameters, create_graph=graph, materialize_grads=True)
-            if graph:
+            kept = self.rung == "exact" and (not count or (len(self._graphs) == count and room > 0))
+            grads = torch.autograd.grad(value, self._parameters, create_graph=kept, materialize_grads=True)
+            if kept:
                 try:
                     with derivative("exact product"):
-                        room -= held(grads)
+                        room -= held(graph(grads))
                 except UnavailableError as error:
                     self._descend(error)
                 else:
                     if room >= 0:
                         self._graphs.append(grads)
             loss = value.detach() + loss
-            total = _added(total, [g.detach() for g in grads], own=not graph)
+            total = _added(total, [g.detach() for g in grads], own=not kept)
             count += 1
         self._count = count
         theta = vector.flat(self._parameters).detach()
@@ -222,28 +222,34 @@ class Hessian:
         return list(torch.autograd.grad(z, self._parameters, bent, materialize_grads=True))
 
 
-def held(outputs: Iterable[Tensor]) -> int:
-    """Bytes that the graph behind some tensors holds beside the parameters: each saved tensor's storage, once.
+def graph(outputs: Iterable[Tensor]) -> set[torch.autograd.graph.Node]:
+    """The operations behind some tensors that can be differentiated.
 
     Raises:
-        RuntimeError: An operation in it can be differentiated once only. Autograd would leave it out instead of saying so.
+        RuntimeError: One of them has a derivative once only. Autograd would leave it out instead of saying so.
     """
     nodes = [t.grad_fn for t in outputs if t.grad_fn is not None]
-    seen, storages = set(nodes), {}
+    seen = set(nodes)
     while nodes:
         node = nodes.pop()
         if node.name() == "torch::autograd::Error":
             raise RuntimeError("trying to differentiate twice an operation that has a derivative once only")
+        new = {following for following, _ in node.next_functions if following is not None} - seen
+        seen |= new
+        nodes += new
+    return seen
+
+
+def held(nodes: Iterable[torch.autograd.graph.Node]) -> int:
+    """Bytes that operations hold beside the parameters: each saved tensor's storage, once."""
+    storages: dict[int, int] = {}
+    for node in nodes:
         names = [name for name in dir(node) if name.startswith("_saved_")]
-        saved = [getattr(node, name) for name in names] + list(getattr(node, "saved_tensors", ()))
-        for value in saved:
+        for value in [getattr(node, name) for name in names] + list(getattr(node, "saved_tensors", ())):
             for t in value if isinstance(value, tuple) else (value,):
                 if isinstance(t, Tensor) and not isinstance(t, nn.Parameter):
                     storage = t.untyped_storage()
                     storages[storage.data_ptr()] = storage.nbytes()
-        new = {following for following, _ in node.next_functions if following is not None} - seen
-        seen |= new
-        nodes += new
     return sum(storages.values())
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robustradar.numerics import vector
 from robustradar.numerics.balls import Box, ascent
-from robustradar.numerics.curvature import LADDER, MEMORY, Hessian, Rung, held, hessian
+from robustradar.numerics.curvature import LADDER, MEMORY, Hessian, Rung, graph, hessian
 from robustradar.numerics.difference import agreed, doubled
 from robustradar.numerics.directional import directional
 from robustradar.numerics.krylov import Bracket, Extreme, Krylov
@@ -98,7 +98,7 @@ def _mixed(problem: Problem, p: float, bounds: Box | None) -> AttackGradient:
         x = inputs.detach().requires_grad_()
         (g,) = torch.autograd.grad(problem.losses(x, y).sum(), x, create_graph=True)
         if Phi is None:
-            held([g])  # shows whether there is a second derivative
+            graph([g])  # shows whether there is a second derivative
         phi = ascent(g.detach(), p, x.detach(), bounds)
         rise = (g * phi).flatten(1).sum(1)
         if rise.requires_grad:
