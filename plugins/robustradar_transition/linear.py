@@ -28,7 +28,9 @@ NO_STRENGTH = (
     "at no strength does the adversarial training loss reach the clean evaluation loss: the vector 0 has a smaller one. "
     "Use a larger signal, or d/n further from 1"
 )
-NO_SLOPE = "got fewer than two ratios d/n that have a critical strength, and an exponent takes two. Use more values of d or n, or a larger signal"
+NO_SLOPE = (
+    "got fewer than two ratios d/n that have a critical strength, and an exponent takes two. Use more values of d or n, or a larger signal"
+)
 
 # The p-value of clean training itself is 1/2 in the mean; half of it counts as the drop. Chosen here.
 _DROP = 0.25
@@ -87,7 +89,7 @@ class LinearTrajectory(Metric):
     """
 
     name: str = fixed("linear-trajectory")
-    columns: tuple[Column, ...] = fixed((Column("trajectory_ratio", "none", "1"),))
+    columns: tuple[Column, ...] = fixed((Column("trajectory_ratio", "lower", "1"),))
     d: Inputs = 20
     n: Samples = 1000
     eps: Strength = 0.01
@@ -117,7 +119,9 @@ class LinearPValue(Metric):
     """
 
     name: str = fixed("linear-p-value")
-    columns: tuple[Column, ...] = fixed((Column("loss_drop", "none", "1"), Column("theta_drop", "none", "1"), Column("eps_star", "none", "1")))
+    columns: tuple[Column, ...] = fixed(
+        (Column("loss_drop", "none", "1"), Column("theta_drop", "none", "1"), Column("eps_star", "none", "1"))
+    )
     d: Inputs = 20
     n: Samples = 1000
     signal: Signal = 1.25
@@ -159,7 +163,12 @@ class LinearWidth(Metric):
 
     name: str = fixed("linear-width")
     columns: tuple[Column, ...] = fixed((Column("width_ratio", "none", "1"),))
-    widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, description="hidden units, joined by +")] = (4, 16, 64, 256)
+    widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, description="hidden units, joined by +")] = (
+        4,
+        16,
+        64,
+        256,
+    )
     d: Inputs = 10
     n: Samples = 100
     eps: Strength = 0.1
