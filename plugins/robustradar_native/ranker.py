@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_UNDIRECTED = "no metric yields a number of which more or less is better"
+
 
 @dataclass(frozen=True)
 class RankMean(Ranker):
@@ -35,11 +37,11 @@ class RankMean(Ranker):
         chosen = self._chosen(table.scores)
         cells = {(s.candidate, s.metric, s.column.name): s for s in table.scores}
         candidates = list(dict.fromkeys(s.candidate for s in table.scores))
-        missing = {c: gap for c in candidates if (gap := _gap([cells[c, m, n] for m, n in chosen]))}
+        missing = {c: gap for c in candidates if (gap := _gap([cells[c, m, n] for m, n in chosen]) if chosen else _UNDIRECTED)}
         placed = [c for c in candidates if c not in missing]
         names = tuple(name for _, name in chosen)
         unranked = tuple(sorted(missing.items()))
-        if not placed or not chosen:
+        if not placed:
             return Ranking((), names, unranked)
         first = [cells[placed[0], metric, name].column for metric, name in chosen]
         higher = [column.direction == "higher" for column in first]

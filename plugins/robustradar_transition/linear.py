@@ -42,7 +42,8 @@ _SPAN, _POINTS = 4.0, 17
 class LinearExponent(Metric):
     """The exponent of d/n in the critical strength ε* [P, Theorem 1]: 1/2 is claimed.
 
-    The slope of ln ε* on ln d/n over every d with every n, by least squares. Its interval resamples the repeats. Details: ε* of every setting.
+    The slope of ln ε* on ln d/n over every d with every n, by least squares; its interval resamples the repeats. Details: ε* of
+    every setting.
     """
 
     name: str = fixed("linear-exponent")
@@ -78,14 +79,15 @@ class LinearExponent(Metric):
         u = np.log(ratios) - np.log(ratios).mean()
         slopes = u @ np.array(logs) / (u @ u)
         low, high = bootstrap_mean(slopes[None], seed=bench.seed)
-        return {"eps_star_exponent": Measured(float(slopes.mean()), low, high, ("claimed:0.5",), {"settings": settings})}
+        return {"eps_star_exponent": Measured(float(slopes.mean()), low, high, ("claimed-1/2",), {"settings": settings})}
 
 
 @dataclass(frozen=True)
 class LinearTrajectory(Metric):
-    """How far adversarial training strays from clean training: the largest ‖θ^(t)(ε) − θ^(t)(0)‖/‖θ^(t)(0)‖ over t [P, Theorem 2, figure 2].
+    """How far adversarial training strays from clean training: ‖θ^(t)(ε) − θ^(t)(0)‖/‖θ^(t)(0)‖ [P, Theorem 2, figure 2].
 
-    By gradient descent from 0, the mean over repeats. Small for ε ≪ ε* and not for ε ≫ ε* is claimed. Details: the ratio at every step.
+    By gradient descent from 0: the largest over t, and of that the mean over repeats. It is claimed to be small for ε ≪ ε* and not for
+    ε ≫ ε*. Details: the ratio at every step.
     """
 
     name: str = fixed("linear-trajectory")
@@ -111,11 +113,11 @@ class LinearTrajectory(Metric):
 
 @dataclass(frozen=True)
 class LinearPValue(Metric):
-    """ln(ε/ε*) at which the mean p-value of adversarial training, among clean trainings, has fallen from 1/2 to 1/4 [P, figure 3]: 0 is claimed.
+    """Where adversarial training can be told from clean training: ln(ε/ε*) at which a p-value drops [P, figure 3]; 0 is claimed.
 
-    Of the adversarial training loss among clean training losses (large is extreme), and of ‖θ̂(ε)‖ among clean norms (small is extreme), both at convergence
-    and on samples of their own. Where a p-value has fallen before the least strength looked at, or not by the largest, its drop is
-    skipped. Also ε* itself. Details: both mean p-values at every ln(ε/ε*).
+    The p-value is that of the adversarial training loss among clean training losses (large is extreme), or of ‖θ̂(ε)‖ among clean norms
+    (small is extreme), at convergence and on samples of their own. It drops where its mean over repeats has gone from 1/2 to 1/4; if
+    that is not within the strengths looked at, it is skipped. Beside them ε* itself. Details: both means at every strength.
     """
 
     name: str = fixed("linear-p-value")
@@ -157,8 +159,8 @@ class LinearPValue(Metric):
 class LinearWidth(Metric):
     """The trajectory's ratio for the widest two-layer network over the linear model's [P, Proposition 1]: 1 is claimed.
 
-    The first layer is trained from almost 0, the second is fixed, with tanh between them; after the last step, the mean over repeats. Details: the same for
-    every width, and how far the network's linear part ends from the linear model.
+    The first layer is trained from almost 0, the second is fixed, with tanh between them; after the last step, the mean over repeats.
+    Details: the same for every width, and how far the network's linear part ends from the linear model.
     """
 
     name: str = fixed("linear-width")
@@ -185,11 +187,10 @@ class LinearWidth(Metric):
         from robustradar_transition import simulation
 
         sample = simulation.drawn(self.d, self.n, self.signal, self.repeats, bench.seed)
-        rows, widest = [], None
-        for width in sorted(self.widths):
-            widest, distance = simulation.network_ratio(sample, self.eps, width, self.steps, bench.seed)
-            rows.append({"width": width, "ratio": float(widest.mean()), "distance": float(distance.mean())})
-        return {"width_ratio": _mean(widest, {"widths": rows}, ("claimed:1",))}
+        widths = sorted(self.widths)
+        found = [simulation.network_ratio(sample, self.eps, width, self.steps, bench.seed) for width in widths]
+        rows = [{"width": w, "ratio": float(r.mean()), "distance": float(d.mean())} for w, (r, d) in zip(widths, found, strict=True)]
+        return {"width_ratio": _mean(found[-1][0], {"widths": rows}, ("claimed-1",))}
 
 
 def metrics() -> tuple[Metric, ...]:
@@ -214,7 +215,7 @@ def _p_values(sample: Sample, null: Sample, strengths: NDArray[np.float64]) -> N
 
 
 def _drop(at: NDArray[np.float64], p: NDArray[np.float64], details: Mapping[str, object], seed: int) -> Outcome:
-    """Where the mean of p [strengths, repeats] first falls below the mark, with a bootstrap interval over repeats."""
+    """Where the mean of p [strengths, repeats] first falls below the mark; the bootstrap's interval is over repeats."""
     import numpy as np
 
     def falls(curve: NDArray[np.float64]) -> float:
@@ -227,7 +228,7 @@ def _drop(at: NDArray[np.float64], p: NDArray[np.float64], details: Mapping[str,
         return Skipped(f"the mean p-value is {where}")
     draws = [falls(p[:, rng.integers(p.shape[1], size=p.shape[1])].mean(1)) for _ in range(1000)]
     low, high = np.nanquantile(draws, (0.025, 0.975))
-    return Measured(value, min(float(low), value), max(float(high), value), ("claimed:0",), details)
+    return Measured(value, min(float(low), value), max(float(high), value), ("claimed-0",), details)
 
 
 def _mean(values: NDArray[np.float64], details: Mapping[str, object], flags: tuple[str, ...] = ()) -> Measured:

@@ -1,7 +1,7 @@
 """Linear regression under an ℓ2 attack, many samples at once: what [P, Theorems 1 and 2, Proposition 1] are about, simulated.
 
-x ~ N(0, I_d), y = x θ0 + noise of variance 1, so losses are in units of σ². The inner maximum is exact, the evaluation risk a closed form. Symbols as in
-`robustradar.numerics`; B is the number of repeats: samples drawn anew, all of them worked on together.
+x ~ N(0, I_d), y = x θ0 + noise of variance 1, so losses are in units of σ². The inner maximum is exact, the evaluation risk a closed form.
+Symbols as in `robustradar.numerics`; B is the number of repeats: samples drawn anew, all of them worked on together.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ _FALL, _ITERATIONS = 1e-7, 500
 _FLOOR = 1e-9
 # Relative accuracy of ε*, chosen here: far below its sampling error.
 _CROSSING = 1e-3
+# Scale of the network's first weights, chosen here, see test_the_first_weights_vanish.
+_VANISHING = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +64,9 @@ class Crossing:
 def drawn(d: int, n: int, signal: float, repeats: int, seed: int) -> Sample:
     """Samples with ‖θ0‖ = signal.
 
-    Rotations of x change neither losses nor descent from 0. So θ0 may lie along the first axis, and where d > n + 1 the other axes may be turned until
-    the n inputs lie in n of them, with lower triangular coordinates: normal below the diagonal, the roots of χ² with d - 1, d - 2, … degrees of freedom
-    on it (Bartlett 1933). Only these are drawn, which is exact and makes d free of cost.
+    Rotations of x change neither losses nor descent from 0. So θ0 may lie along the first axis, and where d > n + 1 the other axes may be
+    turned until the n inputs lie in n of them, with lower triangular coordinates: normal below the diagonal, the roots of χ² with
+    d - 1, d - 2, … degrees of freedom on it (Bartlett 1933). Only these are drawn, which is exact and makes d free of cost.
     """
     rng = np.random.default_rng([seed, d, n])
     noise = rng.standard_normal((repeats, n))
@@ -80,13 +83,13 @@ def drawn(d: int, n: int, signal: float, repeats: int, seed: int) -> Sample:
 
 def losses(theta: Floats, sample: Sample, eps: float) -> Floats:
     """R̂(theta, eps), the mean of (abs(y - x theta) + eps * norm(theta, 2))², of every repeat: theta [B, k] to [B]."""
-    reach: Floats = np.abs(_residual(theta, sample)) + eps * np.linalg.norm(theta, axis=1)[:, None]
-    return np.square(reach).mean(1)
+    reach: Floats = np.abs(_residual(theta, sample)) + eps * _norm(theta)
+    return np.asarray(np.square(reach).mean(1))
 
 
 def risk(theta: Floats, theta0: Floats) -> Floats:
     """R(theta, 0) = norm(theta - theta0, 2)² + 1, the clean loss expected of new data: theta [B, k] to [B]."""
-    return np.square(theta - theta0).sum(1) + 1
+    return np.asarray(np.square(theta - theta0).sum(1) + 1)
 
 
 def clean(sample: Sample) -> Floats:
@@ -98,9 +101,9 @@ def clean(sample: Sample) -> Floats:
 def minimiser(sample: Sample, eps: float) -> Floats:
     """θ̂(eps) [B, k], where `losses` is least, for eps > 0; convex, with kinks.
 
-    (a + b)² is the least of a²/t + b²/(1 - t) over 0 < t < 1, at t = a/(a + b). With a = abs(y_i - x_i theta), b = eps * norm(theta, 2) and t held, theta
-    solves a ridge regression with weights 1/t; in turns the two only fall. A residual of 0 would keep its infinite weight: the
-    start, a ridge regression, has none.
+    (a + b)² is the least of a²/t + b²/(1 - t) over 0 < t < 1, at t = a/(a + b). With a = abs(y_i - x_i theta), b = eps * norm(theta, 2) and
+    t held, theta solves a ridge regression with weights 1/t. Taken in turns, the loss never rises. A residual of 0 would keep its
+    infinite weight: the start, a plain ridge regression, has none.
     """
     x, y = sample.x, sample.y[:, :, None]
     xt, eye = np.ascontiguousarray(x.transpose(0, 2, 1)), np.eye(x.shape[2])
@@ -109,9 +112,9 @@ def minimiser(sample: Sample, eps: float) -> Floats:
     last = np.full(len(y), math.inf)
     for _ in range(_ITERATIONS):
         weighted = xt * weight[:, None, :]
-        theta: Floats = np.linalg.solve(weighted @ x + ridge[:, None, None] * eye, weighted @ y)[:, :, 0]
+        theta = np.asarray(np.linalg.solve(weighted @ x + ridge[:, None, None] * eye, weighted @ y)[:, :, 0], dtype=np.float64)
         a = np.maximum(np.abs(_residual(theta, sample)), floor)
-        b = np.maximum(eps * np.linalg.norm(theta, axis=1)[:, None], floor)
+        b = np.maximum(eps * _norm(theta), floor)
         now = np.square(a + b).mean(1)
         if np.all(last - now <= _FALL * now):
             break
@@ -122,7 +125,7 @@ def minimiser(sample: Sample, eps: float) -> Floats:
 def crossing(sample: Sample) -> Crossing | None:
     """ε* = sup{ε: E R̂(θ̂(ε), ε) <= E R(θ̂(0), 0)}; None where no strength gets there, since θ̂(ε) ends at 0, with the mean of y² as its loss.
 
-    The means over repeats are adjusted by those of noise² and y², whose expectations are known, with weights by least squares (control variates).
+    The means over repeats are adjusted by those of noise² and y², whose expectations are known (control variates by least squares).
     """
     first = clean(sample)
     aim = risk(first, sample.theta0)
@@ -148,14 +151,14 @@ def crossing(sample: Sample) -> Crossing | None:
 def gradient(theta: Floats, sample: Sample, eps: float) -> Floats:
     """The gradient of `losses` in theta [B, k]; at theta = 0, where there is none, that of the clean loss.
 
-    2/n xᵀ(r + eps norm(theta) sgn(r)) + 2 eps mean(abs(r)) theta/norm(theta) + 2 eps² theta with r = x theta - y. [P, Theorem 1] prints the last term
-    over n.
+    2/n xᵀ(r + eps norm(theta) sgn(r)) + 2 eps mean(abs(r)) theta/norm(theta) + 2 eps² theta with r = x theta - y. [P, Theorem 1] prints
+    the last term over n.
     """
     r = -_residual(theta, sample)
-    norm = np.linalg.norm(theta, axis=1)[:, None]
+    norm = _norm(theta)
     unit = theta / np.where(norm > 0, norm, 1)
     inner: Floats = np.einsum("bnk,bn->bk", sample.x, r + eps * norm * np.sign(r)) * (2 / r.shape[1])
-    return inner + 2 * eps * np.abs(r).mean(1, keepdims=True) * unit + 2 * eps**2 * theta
+    return np.asarray(inner + 2 * eps * np.abs(r).mean(1, keepdims=True) * unit + 2 * eps**2 * theta)
 
 
 def rate(sample: Sample, eps: float, share: float = 0.1) -> float:
@@ -173,9 +176,9 @@ def descent(start: Floats, slope: Callable[[Floats], Floats], lr: float, steps: 
 
 
 def trajectory(sample: Sample, eps: float, steps: int) -> Floats:
-    """norm(θ^(t)(eps) - θ^(t)(0)) / norm(θ^(t)(0)) after t = 1, 2, … steps from 0, both of one rate [steps, B] [P, Theorem 2 and figure 2]."""
+    """norm(θ^(t)(eps) - θ^(t)(0)) / norm(θ^(t)(0)) after t = 1, 2, … steps from 0, both at one rate [steps, B] [P, figure 2]."""
     start, lr = np.zeros_like(sample.x[:, 0]), rate(sample, eps)
-    attacked, plain = (descent(start, lambda theta, e=e: gradient(theta, sample, e), lr, steps) for e in (eps, 0.0))  # type: ignore[misc]
+    attacked, plain = (descent(start, partial(gradient, sample=sample, eps=e), lr, steps) for e in (eps, 0.0))
     return _ratio(attacked, plain)
 
 
@@ -187,9 +190,10 @@ def p_values(values: Floats, null: Floats) -> Floats:
 
 
 def network_gradient(weight: Floats, sample: Sample, eps: float) -> Floats:
-    """The gradient in W [B, h, k] of the adversarial loss of f(x) = Σ_j a_j tanh(w_j x) with a_j = ±1/√h in turns, under one gradient step of length eps.
+    """The gradient in W [B, h, k] of the adversarial loss of f(x) = Σ_j a_j tanh(w_j x), a_j = ±1/√h in turns.
 
-    For weights near 0 f is linear, the step the worst of the ball, and Wᵀ a moves as θ does under `gradient`.
+    The attack is one gradient step of length eps. For weights near 0 f is linear, the step the worst of the ball, and Wᵀa moves as θ
+    does under `gradient`.
     """
     a = second_layer(weight.shape[1])
     out = np.tanh(sample.x @ weight.transpose(0, 2, 1))
@@ -203,16 +207,16 @@ def network_gradient(weight: Floats, sample: Sample, eps: float) -> Floats:
 
 
 def second_layer(width: int) -> Floats:
-    """a [h]."""
-    return (1 - 2.0 * (np.arange(width) % 2)) / math.sqrt(width)
+    """The fixed weights a [h], of length 1."""
+    return np.where(np.arange(width) % 2 == 0, 1.0, -1.0) / math.sqrt(width)
 
 
 def network_ratio(sample: Sample, eps: float, width: int, steps: int, seed: int) -> tuple[Floats, Floats]:
     """A two-layer network and the linear model, both from one vanishing θ = Wᵀa, at one rate [P, Proposition 1].
 
     Returns:
-        The network's ratio of `trajectory`, in θ = Wᵀa, over the linear model's [B]; and the distance of the network's θ(eps) from the linear model's,
-        over that one's norm [B]. Both after the last step.
+        The network's ratio of `trajectory`, in θ = Wᵀa, over the linear model's [B]; and the distance of the network's θ(eps) from the
+        linear model's, over that one's norm [B]. Both after the last step.
     """
     b, _, k = sample.x.shape
     start = np.random.default_rng([seed, width]).standard_normal((b, width, k)) * _VANISHING
@@ -222,14 +226,10 @@ def network_ratio(sample: Sample, eps: float, width: int, steps: int, seed: int)
         weight = start
         for _ in range(steps):
             weight = weight - lr * network_gradient(weight, sample, e)
-        line = descent(a @ start, lambda theta, e=e: gradient(theta, sample, e), lr, steps)[-1]  # type: ignore[misc]
+        line = descent(a @ start, partial(gradient, sample=sample, eps=e), lr, steps)[-1]
         found.append((a @ weight, line))
     (attacked, line), (plain, plain_line) = found
     return _ratio(attacked, plain) / _ratio(line, plain_line), _ratio(attacked, line)
-
-
-# Scale of the network's first weights, chosen here: halving it changes nothing that is shown.
-_VANISHING = 1e-4
 
 
 def _ratio(a: Floats, b: Floats) -> Floats:
@@ -237,8 +237,13 @@ def _ratio(a: Floats, b: Floats) -> Floats:
     return np.asarray(np.linalg.norm(a - b, axis=-1) / np.linalg.norm(b, axis=-1))
 
 
+def _norm(theta: Floats) -> Floats:
+    """The ℓ2 norm [B, 1]."""
+    return np.asarray(np.linalg.norm(theta, axis=1, keepdims=True))
+
+
 def _residual(theta: Floats, sample: Sample) -> Floats:
-    """y - x theta [B, n]."""
+    """Returns y - x theta [B, n]."""
     return sample.y - (sample.x @ theta[:, :, None])[:, :, 0]
 
 

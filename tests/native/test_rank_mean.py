@@ -53,6 +53,19 @@ def test_headlines_that_have_a_direction_are_ranked_by_when_none_is_named() -> N
     assert [row.candidate for row in ranking.rows] == ["b", "a"]
 
 
+def test_a_metric_is_ranked_by_its_first_column_that_is_not_skipped_for_all() -> None:
+    gone = Skipped("no prices")
+    ranking = RankMean().rank(scored({"a": {ACCURACY: gone, LOSS: 2.0}, "b": {ACCURACY: 0.5, LOSS: 1.0}}))
+    assert ranking.columns == ("accuracy",)
+    assert ranking.unranked == (("a", "accuracy skipped: no prices"),)
+    assert RankMean().rank(scored({"a": {ACCURACY: gone, LOSS: 2.0}, "b": {ACCURACY: gone, LOSS: 1.0}})).columns == ("loss",)
+
+
+def test_without_a_column_that_has_a_direction_all_are_unranked_and_told_why() -> None:
+    reason = "no metric yields a number of which more or less is better"
+    assert RankMean().rank(scored({"a": {SIZE: 1.0}, "b": {SIZE: 2.0}})) == Ranking((), (), (("a", reason), ("b", reason)))
+
+
 def test_who_lacks_a_number_is_unranked_with_the_reason() -> None:
     table = scored(
         {
@@ -74,7 +87,6 @@ def test_a_gap_in_a_column_that_is_not_ranked_by_does_not_matter() -> None:
 
 def test_without_anyone_to_rank_there_are_no_rows() -> None:
     assert RankMean().rank(scored({"a": {ACCURACY: Failed("x")}})) == Ranking((), ("accuracy",), (("a", "accuracy failed: x"),))
-    assert RankMean().rank(scored({"a": {SIZE: 1.0}})) == Ranking((), (), ())
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,15 @@ def test_near_0_the_network_is_the_linear_model() -> None:
     assert found == pytest.approx(simulation.gradient(a @ weight, sample, 0.4), rel=1e-6)
 
 
+def test_the_first_weights_vanish(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of them change nothing that is shown."""
+    sample = simulation.drawn(3, 30, 1.0, 20, 0)
+    found = simulation.network_ratio(sample, 0.2, 8, 60, 0)
+    monkeypatch.setattr(simulation, "_VANISHING", simulation._VANISHING / 2)
+    for before, after in zip(found, simulation.network_ratio(sample, 0.2, 8, 60, 0), strict=True):
+        assert after.mean() == pytest.approx(before.mean(), abs=1e-3)
+
+
 # The metrics
 
 
@@ -214,7 +223,7 @@ def test_few_inputs_have_the_exponent_1_and_a_fading_signal_the_exponent_one_hal
     low, high = found.low or 0.0, found.high or 0.0
     assert found.value == pytest.approx(claimed, abs=0.1)
     assert not low < refuted < high
-    assert found.flags == ("claimed:0.5",)
+    assert found.flags == ("claimed-1/2",)
     settings = found.details["settings"]
     assert [(row["d"], row["n"]) for row in settings] == [(4, 200), (4, 800), (8, 200), (8, 800)]
     assert settings[0]["signal"] == pytest.approx(2 * math.sqrt(4 / 200) if metric.weak else 1.25)
@@ -235,7 +244,8 @@ def test_an_exponent_takes_two_ratios() -> None:
         found = metric.measure(bench())["eps_star_exponent"]
         assert found == Skipped(NO_SLOPE) if not few else isinstance(found, Measured)
     assert NO_SLOPE == (
-        "got fewer than two ratios d/n that have a critical strength, and an exponent takes two. Use more values of d or n, or a larger signal"
+        "got fewer than two ratios d/n that have a critical strength, and an exponent takes two. "
+        "Use more values of d or n, or a larger signal"
     )
 
 
@@ -302,5 +312,5 @@ def test_the_study_prints_every_claim(tmp_path: Path) -> None:
     shown = text(result)
     for title in ("eps star exponent", "trajectory ratio", "loss drop", "width ratio"):
         assert title in shown
-    assert "a = claimed:0" in shown
+    assert "a = claimed-0\nb = claimed-1\nc = claimed-1/2" in shown
     assert shown.count("±") >= 4
