@@ -648,3 +648,20 @@ def test_a_copy_of_the_network_gives_the_same() -> None:
     train, evaluation = pair(case)
     other = Problem(copy.deepcopy(train.model), evaluation.loss, evaluation.batches)
     assert influence(train, evaluation, Settings(2, damping=1.0)).form == influence(train, other, Settings(2, damping=1.0)).form
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", [NAMED["tanh"], NAMED["batch-norm"]], ids=str)
+def test_a_gpu_gives_the_same(case: Case) -> None:
+    """Coefficients are read every few steps there, so the space may be larger: both solve to the residual asked for."""
+    train, evaluation = pair(case)
+    here = influence(train, evaluation, Settings(2, damping=10.0, residual=1e-8))
+    model = copy.deepcopy(train.model).cuda()
+    moved = [[(x.cuda(), y.cuda()) for x, y in of.batches] for of in (train, evaluation)]
+    there = influence(
+        Problem(model, case.loss, moved[0], train.ridge), Problem(model, case.loss, moved[1]), Settings(2, damping=10.0, residual=1e-8)
+    )
+    assert there.ifa is not None
+    assert here.ifa is not None
+    assert off(there.ifa.cpu(), here.ifa.numpy()) < 1e-6
+    assert there.form == pytest.approx(here.form, rel=1e-6)

@@ -4,7 +4,6 @@ import json
 import math
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
+from small_studies import Lab, by_column, overlapping
 
 from robustradar import Measured, Outcome, Result, Skipped, UsageError
 from robustradar.cli import main
 from robustradar.numerics.agreement import bootstrap_mean, wilson
-from robustradar.registry import Request
 from robustradar.report.flag import meaning
-from robustradar.screening import Prepared, prepare, rank
 from robustradar_tradeoff import curve as curves
 from robustradar_tradeoff.curve import Curve
 
@@ -28,37 +26,10 @@ LBFGS = "quick:optimizer=lbfgs,tolerance=1e-8,weight_decay=0,epochs=40"
 EPS, XI = 0.15, (0.0, 0.3, 0.6, 1.0)
 
 
-@dataclass
-class Lab:
-    """A folder with data sets and a store."""
-
-    root: Path
-
-    def data(self, **arrays: Any) -> str:
-        np.savez(self.root / "data.npz", **arrays)
-        return f"npz:path={self.root / 'data.npz'},bounded=false"
-
-    def prepare(self, *metrics: str, **changes: Any) -> Prepared:
-        weights = changes.pop("weights", ())
-        return prepare(None, Request(**{"architectures": ("papers/linear",), "metrics": metrics, **changes}), weights=weights)
-
-    def run(self, *metrics: str, **changes: Any) -> tuple[dict[str, Outcome], Result]:
-        result = rank(self.prepare(*metrics, **changes), store=self.root / "store", device="cpu")
-        return {score.column.name: score.outcome for score in result.scores}, result
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    return Lab(tmp_path)
-
-
-def overlapping(n: int = 60, *, regression: bool = False, seed: int = 0) -> dict[str, Any]:
-    """Noisy targets of a linear map in three features; both splits are the same samples."""
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal((n, 3)).astype(np.float32)
-    y = x @ np.array([1.0, -0.5, 0.25]) + 0.7 * rng.standard_normal(n)
-    y = y.astype(np.float32) if regression else (y > 0).astype(np.int64)
-    return {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
+def measured(lab: Lab, *metrics: str, **changes: Any) -> tuple[dict[str, Outcome], Result]:
+    """A single candidate's outcomes by column, and all else."""
+    result = lab.result(*metrics, **changes)
+    return by_column(result), result
 
 
 def exact(result: Result, data: dict[str, Any], *, regression: bool) -> list[tuple[Floats, Floats, Floats, Floats]]:
@@ -93,7 +64,7 @@ TYPED = f"tradeoff/toc:xi={'+'.join(map(str, XI))}"
 @pytest.mark.parametrize("regression", [False, True])
 def test_exact_fits_make_a_pareto_curve_and_numpys_numbers(lab: Lab, regression: bool) -> None:
     data = overlapping(regression=regression)
-    found, result = lab.run(TYPED, data=lab.data(**data), **EXACT)
+    found, result = measured(lab, TYPED, data=lab.data(**data), **EXACT)
     closed = exact(result, data, regression=regression)
     means = np.array([[values.mean() for values in fit] for fit in closed])
     headline = found["toc_hypervolume"]
@@ -136,7 +107,7 @@ def test_exact_fits_make_a_pareto_curve_and_numpys_numbers(lab: Lab, regression:
 
 def test_what_is_paired_keeps_its_samples(lab: Lab) -> None:
     data = overlapping()
-    found, result = lab.run(TYPED, data=lab.data(**data), **EXACT)
+    found, result = measured(lab, TYPED, data=lab.data(**data), **EXACT)
     first, *_, last = exact(result, data, regression=False)
     signs = {"price": (0, 1), "gain": (1, -1), "price_accuracy": (2, -1), "gain_accuracy": (3, 1)}
     for name, (k, sign) in signs.items():
@@ -303,7 +274,7 @@ BRIEF: dict[str, Any] = {"recipe": "quick:epochs=2", "eps": "0.1"}
 
 def test_a_warm_start_begins_where_the_one_before_ended(lab: Lab) -> None:
     data = overlapping()
-    cold, warm = (lab.run(f"{TYPED},path={path}", data=lab.data(**data), **EXACT)[1] for path in ("false", "true"))
+    cold, warm = (measured(lab, f"{TYPED},path={path}", data=lab.data(**data), **EXACT)[1] for path in ("false", "true"))
     epochs = [sum(len(fit.record.epochs) for fit in result.fits) for result in (cold, warm)]
     assert epochs[1] <= epochs[0]
     for one, other in zip(exact(cold, data, regression=False), exact(warm, data, regression=False), strict=True):
@@ -311,7 +282,7 @@ def test_a_warm_start_begins_where_the_one_before_ended(lab: Lab) -> None:
 
 
 def test_the_held_out_split_has_a_curve_of_its_own(lab: Lab) -> None:
-    found, _ = lab.run("tradeoff/toc:xi=0+1,reference=1", data="digits:train_limit=200,eval_limit=100", **BRIEF)
+    found, _ = measured(lab, "tradeoff/toc:xi=0+1,reference=1", data="digits:train_limit=200,eval_limit=100", **BRIEF)
     for name, outcome in found.items():
         assert isinstance(outcome, Measured)
         held_out = outcome.details["held_out"]
@@ -328,23 +299,23 @@ def test_the_held_out_split_has_a_curve_of_its_own(lab: Lab) -> None:
 
 def test_given_weights_make_no_curve(lab: Lab) -> None:
     data = lab.data(**overlapping())
-    _, result = lab.run("baselines/clean-accuracy", data=data, **BRIEF)
+    _, result = measured(lab, "baselines/clean-accuracy", data=data, **BRIEF)
     given = [f"papers/linear={result.fits[0].weights}"]
-    found, _ = lab.run("tradeoff/toc", data=data, architectures=None, weights=given, **BRIEF)
+    found, _ = measured(lab, "tradeoff/toc", data=data, architectures=None, weights=given, **BRIEF)
     assert list(found.values()) == [Skipped("the weights were given, and a curve needs a network for every ξ")] * 7
 
 
 def test_targets_that_are_all_alike_leave_no_reference(lab: Lab) -> None:
     data = overlapping(16, regression=True)
     data |= {"y_train": np.ones(16, np.float32), "y_test": np.ones(16, np.float32)}
-    found, _ = lab.run("tradeoff/toc:xi=0+1", data=lab.data(**data), attack="native/linear-exact", **BRIEF)
+    found, _ = measured(lab, "tradeoff/toc:xi=0+1", data=lab.data(**data), attack="native/linear-exact", **BRIEF)
     reason = "the training targets' mean is right everywhere, which puts the reference point at (0, 0)"
     assert found["toc_hypervolume"] == Skipped(reason)
     assert isinstance(found["price"], Measured)
 
 
 def test_seeds_are_averaged(lab: Lab) -> None:
-    found, result = lab.run("tradeoff/toc:xi=0+1", data=lab.data(**overlapping()), seeds=2, attack="native/linear-exact", **BRIEF)
+    found, result = measured(lab, "tradeoff/toc:xi=0+1", data=lab.data(**overlapping()), seeds=2, attack="native/linear-exact", **BRIEF)
     assert len(result.fits) == 4
     headline = found["toc_hypervolume"]
     assert isinstance(headline, Measured)
