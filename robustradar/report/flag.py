@@ -25,6 +25,9 @@ MEANING = {
     "decoupled-decay": "training's weight decay was decoupled from the gradient (AdamW), so the Hessian does not have it",
     "smoothed-labels": "training smoothed the labels; second derivatives are of the plain loss",
     "augmented": "training augmented its inputs; second derivatives are of the loss on the plain ones",
+    "claimed-0": "the paper's claim for this number is 0",
+    "claimed-1": "the paper's claim for this number is 1",
+    "claimed-1/2": "the paper's claim for this number is 1/2",
     "unchecked": "the attack or the network failed during this check of the attack, which so says nothing",
 }
 

@@ -312,5 +312,6 @@ def test_the_study_prints_every_claim(tmp_path: Path) -> None:
     shown = text(result)
     for title in ("eps star exponent", "trajectory ratio", "loss drop", "width ratio"):
         assert title in shown
-    assert "a = claimed-0\nb = claimed-1\nc = claimed-1/2" in shown
+    for mark, value in (("a", "0"), ("b", "1"), ("c", "1/2")):
+        assert f"{mark} = claimed-{value}: the paper's claim for this number is {value}" in shown
     assert shown.count("±") >= 4
