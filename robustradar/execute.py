@@ -148,9 +148,9 @@ class Execution:
                 self._train(spec)
                 self.trained.add(spec.key)
             except Failure as failure:
+                self.progress.fitted(spec, failure.reason)  # first: what an interrupt broke is no failure, and this word raises it again
                 if failure.lasting:
                     self.store.save_failure(spec.key, spec.json(), failure)
-                self.progress.fitted(spec, failure.reason)
                 raise
         self.progress.fitted(spec, None)
 

@@ -41,7 +41,11 @@ def _drawn(*, quiet: bool) -> Iterator[progress.Progress]:
 
 @contextmanager
 def _heeded(stoppable: Stoppable) -> Iterator[Stoppable]:
-    """Interrupts go to the listener; only the main thread may say where they go."""
+    """Interrupts go to the listener; only the main thread may say where they go.
+
+    Raises:
+        KeyboardInterrupt: There was one, and code in another language made another exception of it.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield stoppable
         return
@@ -50,6 +54,8 @@ def _heeded(stoppable: Stoppable) -> Iterator[Stoppable]:
         yield stoppable
     finally:
         signal.signal(signal.SIGINT, before)
+        if stoppable.asked and sys.exc_info()[0] not in (None, KeyboardInterrupt):
+            raise KeyboardInterrupt
 
 
 class Stoppable:
@@ -57,11 +63,14 @@ class Stoppable:
 
     Args:
         listener: Who is told.
+
+    Attributes:
+        asked: Whether there was an interrupt.
     """
 
     def __init__(self, listener: progress.Progress) -> None:
         self._listener = listener
-        self._asked = False
+        self.asked = False
 
     def interrupt(self, *_: object) -> None:
         """The signal's handler.
@@ -69,7 +78,7 @@ class Stoppable:
         Raises:
             KeyboardInterrupt: Always.
         """
-        self._asked = True
+        self.asked = True
         raise KeyboardInterrupt
 
     def planned(self, epochs: int, measurements: int) -> None:
@@ -94,7 +103,7 @@ class Stoppable:
 
     def _heard(self) -> progress.Progress:
         """The listener, unless the run is to stop."""
-        if self._asked:
+        if self.asked:
             raise KeyboardInterrupt
         return self._listener
 

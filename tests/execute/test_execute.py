@@ -197,6 +197,20 @@ def test_a_lasting_failure_of_a_fit_is_remembered(lab: Lab) -> None:
     assert again == first == {"fused accuracy": Failed("RuntimeError: the fuse is burnt", "menagerie/fused")}
 
 
+def test_a_failure_in_which_an_interrupt_ended_is_not_remembered(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled code may turn an interrupt into an error of its own; whoever listens knows of it."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("robustradar.progress.Silent.fitted", interrupted)
+        lab.run(("menagerie/fused",), ("accuracy",))
+    module(lab.catalog).Fuse.left = 1000
+    found, _ = lab.run(("menagerie/fused",), ("accuracy",))
+    assert isinstance(found["fused accuracy"], Measured)
+
+
 def test_running_out_of_memory_is_not_remembered(lab: Lab) -> None:
     first, _ = lab.run(("menagerie/frail",), ("accuracy",))
     assert first == {"frail accuracy": Failed("out of memory. Use a smaller batch, or a device with more memory.", "menagerie/frail")}
