@@ -1,6 +1,6 @@
 """Operations of which torch has a wrong higher derivative, without saying so, written out in others that it has right.
 
-Found in torch 2.15 by comparing with finite differences (tests/numerics/test_curvature.py): double backward of weight normalisation on a
+Found in torch 2.15 by comparing with finite differences (tests/numerics/test_ladder.py): double backward of weight normalisation on a
 CPU; forward derivatives of forward derivatives of layer and instance normalisation.
 """
 

@@ -1,30 +1,24 @@
-"""The attack gradient and the influence function against dense twins and exact adversarial training, and what is no number."""
+"""The influence function against dense twins and exact adversarial training, and what is no number."""
 
 import copy
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from oracle import TOLERANCE, Burst, bursting, every_case, every_dtype, off, pair, problem
 from torch import Tensor, nn
 from twins import (
     CASES,
     NAMED,
-    ORDERS,
     Array,
     Box,
     Case,
     Dense,
-    Exp,
-    Once,
-    Relu6,
     Solved,
     dense,
-    dense_of,
     entropy,
-    gated,
     solved,
     squared,
     twin,
@@ -36,30 +30,6 @@ from robustradar.numerics.influence import SWEEP, Influence, Settings, attack_gr
 from robustradar.numerics.problem import Problem, UnavailableError
 from robustradar.numerics.spectrum import density, mean_eigenvalue
 
-TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
-
-every_case = pytest.mark.parametrize("case", CASES, ids=str)
-every_order = pytest.mark.parametrize("p", ORDERS)
-every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-
-
-def problem(case: Case, split: str = "train", dtype: torch.dtype = torch.float64, **changes: Any) -> Problem:
-    ridge = case.ridge if split == "train" else 0.0
-    return Problem(**{**dict(model=case.model(dtype), loss=case.loss, batches=case.batches(split, dtype), ridge=ridge), **changes})
-
-
-def pair(case: Case, dtype: torch.dtype = torch.float64) -> tuple[Problem, Problem]:
-    """Training and evaluation of one network."""
-    model = case.model(dtype)
-    return problem(case, model=model, dtype=dtype), problem(case, "evaluation", dtype, model=model)
-
-
-def off(value: Tensor | Array | None, expected: Array) -> float:
-    assert value is not None
-    got = value.double().numpy() if isinstance(value, Tensor) else value
-    assert got.shape == expected.shape
-    return float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
-
 
 def firm(truth: Dense) -> float:
     """A damping at which A has a condition number of at most 5, so that rounding is not magnified."""
@@ -70,142 +40,6 @@ def firm(truth: Dense) -> float:
 def answer(case: Case, p: float, bounds: Box | None, mu: float) -> Solved:
     t, e = twin(case), twin(case, "evaluation")
     return solved(t.H, e.H, t.Phi(p, bounds), e.gradient, mu)
-
-
-# The attack gradient
-
-
-@every_case
-@every_order
-@every_dtype
-@pytest.mark.parametrize("boxed", [False, True], ids=["free", "boxed"])
-def test_attack_gradient_agrees_with_the_twin(case: Case, p: float, dtype: torch.dtype, boxed: bool) -> None:
-    bounds = case.bounds if boxed else None
-    if boxed and bounds is None:
-        bounds = (-100.0, 100.0)  # walls that no input touches
-    truth, tolerance = twin(case), TOLERANCE[dtype]
-    found = attack_gradient(problem(case, dtype=dtype), p, bounds)
-    assert off(found.Phi, truth.Phi(p, bounds)) < tolerance
-    assert found.slope == pytest.approx(truth.slope(p, bounds), rel=tolerance)
-    # The second derivative of a sum that may cancel: relative to its largest possible size.
-    phi = truth.phi(p, bounds)
-    size = float(np.mean([np.linalg.norm(D, 2) * (f @ f) for D, f in zip(truth.D, phi, strict=True)]))
-    assert found.bend == pytest.approx(truth.bend(p, bounds), abs=tolerance * size + 1e-300)
-    assert (found.samples, found.zero_gradient_samples, found.rung) == (10, truth.stuck(bounds), "exact")
-    assert (found.Phi.dtype, found.Phi.requires_grad) == (dtype, False)
-
-
-@pytest.mark.parametrize("p", ORDERS)
-def test_the_box_matters(p: float) -> None:
-    """Or the tests above would not see a missing mask."""
-    case = NAMED["batch-norm"]
-    free, boxed = attack_gradient(problem(case), p), attack_gradient(problem(case), p, case.bounds)
-    assert boxed.slope < 0.99 * free.slope
-    assert float((free.Phi - boxed.Phi).norm()) > 0.02 * float(free.Phi.norm())
-
-
-@every_case
-@pytest.mark.parametrize("p", [1.5, 2, math.inf])
-def test_attack_gradient_by_differences(case: Case, p: float) -> None:
-    """In float64 also for a float32 network. ReLU networks included: the steps do not cross a kink at these points."""
-    truth = twin(case)
-    for dtype in (torch.float32, torch.float64):
-        found = attack_gradient(problem(case, dtype=dtype), p, case.bounds, rung="finite-differences")
-        assert off(found.Phi, truth.Phi(p, case.bounds)) < 1e-5
-        assert found.slope == pytest.approx(truth.slope(p, case.bounds), rel=1e-6)
-        assert found.bend == pytest.approx(truth.bend(p, case.bounds), rel=1e-4, abs=1e-6)
-        assert (found.rung, found.zero_gradient_samples, found.Phi.dtype) == ("finite-differences", truth.stuck(case.bounds), dtype)
-
-
-@every_case
-def test_batches_do_not_matter(case: Case) -> None:
-    found = [
-        attack_gradient(problem(case, batches=case.batches("train", torch.float64, sizes)), 1.5, case.bounds)
-        for sizes in [(10,), (4, 4, 2), (1, 2, 3, 4), (1,) * 10]
-    ]
-    for other in found[1:]:
-        torch.testing.assert_close(other.Phi, found[0].Phi, rtol=1e-10, atol=1e-12)
-        assert (other.slope, other.bend) == pytest.approx((found[0].slope, found[0].bend), rel=1e-10, abs=1e-12)
-
-
-@every_order
-@pytest.mark.parametrize("rung", [None, "finite-differences"])
-def test_samples_without_a_gradient_are_counted_and_contribute_nothing(p: float, rung: Any) -> None:
-    """Some that are fitted exactly among others that are not: sums stay, means shrink."""
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1)).double()
-    x, y = torch.rand(6, 4, dtype=torch.float64), torch.randn(6, 1, dtype=torch.float64)
-    plain = attack_gradient(Problem(net, squared, [(x, y)]), p)
-    extra = torch.rand(2, 4, dtype=torch.float64)
-    batches = [(x[:4], y[:4]), (extra, net(extra).detach()), (x[4:], y[4:])]
-    found = attack_gradient(Problem(net, squared, batches), p, rung=rung)
-    assert (found.zero_gradient_samples, found.samples) == (2, 8)
-    torch.testing.assert_close(found.Phi * 8, plain.Phi * 6, rtol=1e-5, atol=1e-7)
-    assert found.slope * 8 == pytest.approx(plain.slope * 6)
-    assert found.bend * 8 == pytest.approx(plain.bend * 6, rel=1e-4, abs=1e-8)
-
-
-@every_order
-def test_a_sample_in_a_corner_that_cannot_move_counts_as_one_without_a_gradient(p: float) -> None:
-    net = nn.Linear(3, 1, bias=False).double()
-    net.weight.data = torch.tensor([[1.0, -2.0, 3.0]], dtype=torch.float64)
-    x = torch.tensor([[1, 0, 1], [0.5, 0, 1]], dtype=torch.float64)
-    found = attack_gradient(Problem(net, lambda z, y: z[:, 0], [(x, torch.zeros(2))]), p, (0, 1))
-    assert (found.zero_gradient_samples, found.samples) == (1, 2)
-    assert found.slope == pytest.approx(0.5)  # the one coordinate that can move has a slope of 1
-    assert found.Phi.tolist() == pytest.approx([0.5, 0, 0])
-
-
-def test_a_saturated_network_has_no_attack_gradient() -> None:
-    case = NAMED["relu"]
-    model = case.model()
-    head = list(model.children())[-1]
-    x, y = case.data("train")
-    with torch.no_grad():
-        for p in head.parameters():
-            p.mul_(1e6)
-        y = model(x).argmax(1)
-    found = attack_gradient(Problem(model, entropy, [(x, y)]), math.inf)
-    assert found.zero_gradient_samples == 10
-    assert (found.slope, found.Phi.abs().max().item()) == (0, 0)
-    message = "the loss's gradient in x is zero on all 10 samples"
-    with pytest.raises(UnavailableError, match=message):
-        influence(Problem(model, entropy, [(x, y)]), Problem(model, entropy, [(x, y)]), Settings(math.inf))
-
-
-def test_a_loss_that_is_linear_in_x_and_theta_alike() -> None:
-    """l = theta·x: nothing is left of a second derivative but the mixed one; l = x alone has none."""
-    net = nn.Linear(3, 1).double()
-    data = [(torch.rand(4, 3, dtype=torch.float64), torch.zeros(4))]
-    found = attack_gradient(Problem(net, lambda z, y: z[:, 0], data), math.inf)
-    assert found.Phi.tolist() == pytest.approx([*net.weight.sign().flatten().tolist(), 0])
-    assert found.bend == 0
-
-    class Shift(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.bias = nn.Parameter(torch.zeros(3, dtype=torch.float64))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return x + self.bias
-
-    found = attack_gradient(Problem(Shift(), lambda z, y: z.sum(1), data), 2)
-    assert (found.slope, found.bend) == pytest.approx((math.sqrt(3), 0))
-    assert found.Phi.tolist() == [0, 0, 0]
-
-
-@pytest.mark.parametrize("p", [2, math.inf])
-def test_the_rise_is_that_of_an_attack(p: float) -> None:
-    """eps · slope + eps²/2 · bend against the loss at x + eps phi, in float64, to third order."""
-    case = NAMED["attention"]
-    found, truth = attack_gradient(problem(case), p), twin(case)
-    model, (x, y) = case.model(torch.float64), case.data("train", torch.float64)
-    phi = torch.from_numpy(truth.phi(p)).view_as(x)
-    gaps = []
-    for eps in (1e-2, 5e-3):
-        rise = (entropy(model(x + eps * phi), y).mean() - entropy(model(x), y).mean()).item()
-        gaps.append(abs(rise - eps * found.slope - eps**2 / 2 * found.bend))
-    assert gaps[1] < gaps[0] / 7
 
 
 # The influence function
@@ -406,6 +240,15 @@ def test_memory_and_batches_do_not_matter(memory: int) -> None:
     assert (other.form, other.first_order) == pytest.approx((plain.form, plain.first_order), rel=1e-8)
 
 
+def test_gauss_newton_on_demand() -> None:
+    case = NAMED["tanh"]
+    t, e = twin(case), twin(case, "evaluation")
+    found = influence(*pair(case), Settings(2, damping=0.1, residual=1e-12, rung="gauss-newton"))
+    check(found, solved(t.G, e.G, t.Phi(2), e.gradient, 0.1), e.gradient, 1e-8)
+    assert found.curvature == "gauss-newton"
+    assert found.train[0].value >= case.ridge - 1e-6
+
+
 # The theorem
 
 
@@ -448,78 +291,6 @@ def test_influence_is_the_derivative_of_adversarial_training(p: float) -> None:
     assert cost == pytest.approx(eps * found.first_order + eps**2 / 2 * found.form, rel=0.05)
 
 
-# The ladder
-
-
-@every_dtype
-@pytest.mark.parametrize(
-    ("gate", "smooth", "rung"), [(nn.Hardsigmoid, Relu6, "gauss-newton"), (Once, Exp, "finite-differences")], ids=["hardsigmoid", "once"]
-)
-def test_without_a_second_derivative_the_ladder_is_taken(
-    gate: Callable[[], nn.Module], smooth: Callable[[], nn.Module], rung: str, dtype: torch.dtype
-) -> None:
-    """Phi by differences, H by what is left; the lowest rung is told."""
-    net, batches = gated(gate(), dtype)
-    given_, truth = Problem(net, entropy, batches), dense_of(*gated(smooth(), dtype))
-    attack = attack_gradient(given_, 2)
-    assert attack.rung == "finite-differences"
-    assert off(attack.Phi, truth.Phi(2)) < 1e-5
-    H = truth.G if rung == "gauss-newton" else truth.H
-    mu = 1.0 + float(np.abs(np.linalg.eigvalsh(H)).max())
-    found = influence(given_, given_, Settings(2, damping=mu, residual=1e-5))
-    assert off(found.ifa, np.asarray(-np.linalg.solve(H + mu * np.eye(truth.size), truth.Phi(2)))) < 1e-4
-    assert found.curvature == "finite-differences"
-    with pytest.raises(UnavailableError, match="no mixed derivative: "):
-        attack_gradient(given_, 2, rung="exact")
-
-
-def test_weight_normalisation_is_written_out() -> None:
-    """torch 2.15 has a wrong second derivative of its own, and does not say so."""
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 5)), nn.Tanh(), nn.Linear(5, 3)).double()
-    given_ = Problem(net, entropy, [(torch.randn(9, 4, dtype=torch.float64), torch.randint(3, (9,)))])
-    truth = influence(given_, given_, Settings(2, damping=10.0, residual=1e-9, rung="finite-differences"))
-    found = influence(given_, given_, Settings(2, damping=10.0, residual=1e-9))
-    assert found.curvature == "exact"
-    assert truth.ifa is not None
-    assert off(found.ifa, truth.ifa.numpy()) < 1e-5
-
-
-def test_products_that_are_not_symmetric_are_no_curvature() -> None:
-    class Wrong(torch.autograd.Function):
-        """exp, whose second derivative turns the order of its entries around."""
-
-        @staticmethod
-        def forward(ctx: Any, x: Tensor) -> Tensor:
-            ctx.save_for_backward(x)
-            return x.exp()
-
-        @staticmethod
-        def backward(ctx: Any, up: Tensor) -> Any:
-            (x,) = ctx.saved_tensors
-            return up * (x.exp().detach() + x.flip(1) - x.flip(1).detach())
-
-    class Operator(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            y: Tensor = Wrong.apply(x)
-            return y
-
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(4, 5), Operator(), nn.Linear(5, 3)).double()
-    given_ = Problem(net, entropy, [(torch.randn(9, 4, dtype=torch.float64), torch.randint(3, (9,)))])
-    with pytest.raises(UnavailableError, match=r"products are not symmetric, by \d.*: an operation has a wrong second derivative"):
-        influence(given_, given_, Settings(2, damping=10.0))
-
-
-def test_gauss_newton_on_demand() -> None:
-    case = NAMED["tanh"]
-    t, e = twin(case), twin(case, "evaluation")
-    found = influence(*pair(case), Settings(2, damping=0.1, residual=1e-12, rung="gauss-newton"))
-    check(found, solved(t.G, e.G, t.Phi(2), e.gradient, 0.1), e.gradient, 1e-8)
-    assert found.curvature == "gauss-newton"
-    assert found.train[0].value >= case.ridge - 1e-6
-
-
 # What must stay as it was
 
 
@@ -544,18 +315,7 @@ def test_measuring_changes_nothing(case: Case, rung: Any) -> None:
 
 @pytest.mark.parametrize("at", range(1, 40, 3))
 def test_what_fails_midway_leaves_all_as_it_was(at: int) -> None:
-    class Burst(Exception):
-        pass
-
-    case, calls = NAMED["batch-norm"], 0
-
-    def loss(z: Tensor, y: Tensor) -> Tensor:
-        nonlocal calls
-        calls += 1
-        if calls == at:
-            raise Burst
-        return entropy(z, y)
-
+    case, loss = NAMED["batch-norm"], bursting(entropy, at)
     model = case.model(torch.float64).train()
     train, evaluation = (problem(case, split, model=model, loss=loss) for split in ("train", "evaluation"))
     with untouched(model, [*train.batches, *evaluation.batches]), pytest.raises(Burst):
