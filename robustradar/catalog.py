@@ -65,6 +65,17 @@ class Catalog:
         source = f"{plugin.source} {self._content(bound, identifier, plugin)}".strip()
         return Ref(identifier, values, source, ":".join(filter(None, [identifier, ",".join(changed)])))
 
+    def changed(self, kind: str, ref: Ref, changes: Mapping[str, Any], where: str) -> Ref:
+        """The same reference with other values of some parameters.
+
+        Raises:
+            UsageError: A parameter is unknown, or its value has the wrong type or is out of range.
+        """
+        _, given = split_reference(ref.label, where)
+        given |= {name: _bare(value) for name, value in changes.items()}
+        values = ",".join(f'{name}="{value}"' for name, value in given.items())
+        return self.resolve(kind, f"{ref.id}:{values}", where)
+
     def expanded(self, kind: str, texts: Iterable[str], where: str) -> list[str]:
         """References with every pattern such as ``papers/vgg*`` replaced by the ids that it fits.
 

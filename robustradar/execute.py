@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from robustradar import guard, trust
 from robustradar.catalog import Catalog
 from robustradar.contract.architecture import Architecture
 from robustradar.contract.attack import Attack
-from robustradar.contract.metric import Bench, Fit, Metric
+from robustradar.contract.metric import Fit, Metric
 from robustradar.contract.recipe import Recipe
+from robustradar.desk import Desk, Measuring
 from robustradar.errors import Failure
 from robustradar.judge import Guarded
-from robustradar.plan import Plan
+from robustradar.plan import Plan, epochs
 from robustradar.progress import Progress
 from robustradar.store import FREE, Store
-from robustradar.training import loss as losses
 from robustradar.training import network, weights
-from robustradar.training.cost import Meter
 from robustradar.training.device import DeviceData
 from robustradar.training.loop import EVALUATION_ATTACK, TRAIN_ATTACK, Loop, stream
 from robustradar.training.train import begin, train, trial
 from robustradar.values import (
     AttackUse,
-    Cost,
     Failed,
     FitRecord,
     FitSpec,
@@ -44,12 +38,12 @@ from robustradar.values import (
     MeasurementUse,
     Outcome,
     Ref,
-    Skipped,
     Weights,
     canonical,
 )
+from robustradar.yielded import checked
 
-METRIC_ATTACK, TRUST_ATTACK = 4, 6
+TRUST_ATTACK = 6
 SELECTED_ON_EVALUATION = "selected-on-evaluation"
 GIVEN_WEIGHTS = "given-weights"
 CHANGED = "fit.analysis: got a model that this metric has changed, expected it as it was lent. Analyse first, or change a copy."
@@ -96,8 +90,8 @@ class Execution:
         """
         store = self.store
         new = {spec.key for spec in plan.fits if not store.has_fit(spec.key)}
-        epochs = sum(plan.epochs(self.catalog, spec) for spec in plan.fits if spec.key in new)
-        self.progress.planned(epochs, sum(not store.has_outcome(m.key) for m in plan.measurements))
+        lengths = sum(epochs(self.catalog, spec) for spec in plan.fits if spec.key in new)
+        self.progress.planned(lengths, sum(not store.has_outcome(m.key) for m in plan.measurements))
         outcomes: dict[str, Mapping[str, Outcome]] = {}
         used: dict[str, FitUse] = {}
         candidate = None
@@ -108,9 +102,9 @@ class Execution:
                 self.analyses.clear()
             found = self.outcomes(measurement)
             outcomes[measurement.key] = found
-            for _, spec in measurement.fits:
-                if isinstance(record := store.fit(spec.key), FitRecord):
-                    used[spec.key] = FitUse(record, spec.key not in self.trained, str(store.weights(spec.key)))
+            for key in self._fits(measurement):
+                if isinstance(record := store.fit(key), FitRecord):
+                    used[key] = FitUse(record, key not in self.trained, str(store.weights(key)))
         self.analyses.clear()
         return Executed(outcomes, tuple(used.values()), tuple(filter(None, map(self._use, plan.measurements))))
 
@@ -122,11 +116,12 @@ class Execution:
                 self.fit(spec)
             if (known := self.store.outcome(measurement.key)) is not None:
                 return known
-            found, cost = self.measure(measurement, metric)
+            made = self.measure(measurement, metric)
+            found = made.outcomes
         except Failure as failure:
-            found, cost = {column.name: Failed(failure.reason, failure.culprit) for column in metric.columns}, FREE
-        if not any(isinstance(outcome, Failed) for outcome in found.values()):
-            self.store.save_outcome(measurement.key, found, cost)
+            made, found = None, {column.name: Failed(failure.reason, failure.culprit) for column in metric.columns}
+        if made is not None and not any(isinstance(outcome, Failed) for outcome in found.values()):
+            self.store.save_outcome(measurement.key, found, made.cost, made.further)
             self.measured.add(measurement.key)
             found = self.store.outcome(measurement.key) or found  # as every later run reads it
         self.progress.measured(measurement, found)
@@ -154,52 +149,50 @@ class Execution:
                 raise
         self.progress.fitted(spec, None)
 
-    def measure(self, measurement: Measurement, metric: Metric) -> tuple[dict[str, Outcome], Cost]:
+    def fit_further(self, spec: FitSpec) -> None:
+        """Sees to it that a fit which a metric asks for while it measures is in the store.
+
+        Raises:
+            Failure: It cannot be trained, now or when it was tried before.
+        """
+        if not self.store.has_fit(spec.key):
+            self.progress.added(epochs(self.catalog, spec))
+        self.fit(spec)
+
+    def measure(self, measurement: Measurement, metric: Metric) -> Measuring:
         """A measurement made now, its outcomes checked, and what the metric spent on it.
 
         Raises:
             Failure: The metric or an attack that it used failed or broke its contract.
         """
-        catalog, task, seed = self.catalog, measurement.task, measurement.seed or 0
-        culprit = catalog.culprit("metric", measurement.metric)
-        attacks = {label: self._guarded(use, stream(seed, METRIC_ATTACK)) for label, use in measurement.attacks}
-        fits = {label: self._loaded(spec) for label, spec in measurement.fits}
-        meter = Meter(self.data)
-        bench = Bench(
-            task=task,
-            threat=measurement.threat,
-            fits=fits,
-            attacks=attacks,
-            splits=self.data.splits,
-            loss=losses.squared if task.classes is None else losses.cross_entropy,
-            network=lambda: meter.watch(self._network(measurement.candidate, seed).eval()),
-            seed=seed,
-        )
-
-        def measured() -> object:
-            for fit in fits.values():
-                meter.watch(fit.model)
-            return metric.measure(bench)
-
+        culprit = self.catalog.culprit("metric", measurement.metric)
+        desk = Desk(self, measurement)
         with guard.generators_restored(), torch.enable_grad():  # restores the gradient mode too, should a metric switch it
-            found = guard.call(culprit, measured)
-        cost = meter.cost
-        for attack in attacks.values():
+            found = guard.call(culprit, lambda: metric.measure(desk.bench()))
+        cost = desk.meter.cost
+        for attack, _ in desk.attacks:
             attack.verify()
-        outcomes = _checked(found, metric, culprit)
-        flags = [flag for fit in bench.fits.values() for flag in fit.record.flags]
-        for label, use in measurement.attacks:
-            for name in _met(attacks[label], bench.fits):
-                flags += self._trust(dict(measurement.fits)[name], bench.fits[name].record, use)
-        if any(fit.record.epochs for fit in bench.fits.values()) and "final" not in task.sizes:
+        outcomes = checked(found, metric, culprit)
+        flags = [flag for _, fit in desk.fits for flag in fit.record.flags]
+        for attack, use in desk.attacks:
+            for spec, fit in _met(attack, desk.fits):
+                flags += self._trust(spec, fit.record, use)
+        if any(fit.record.epochs for _, fit in desk.fits) and "final" not in measurement.task.sizes:
             flags.append(SELECTED_ON_EVALUATION)
-        return {name: _flagged(outcome, flags) for name, outcome in outcomes.items()}, cost
+        return Measuring({name: _flagged(outcome, flags) for name, outcome in outcomes.items()}, cost, desk.asked)
+
+    def _fits(self, measurement: Measurement) -> tuple[str, ...]:
+        """Keys of the fits of a measurement, those included that its metric asked for while it measured."""
+        return tuple(dict.fromkeys([*(spec.key for _, spec in measurement.fits), *self.store.further(measurement.key)]))
 
     def _use(self, measurement: Measurement) -> MeasurementUse | None:
         """A measurement for the result; None where it failed, and so is not in the store."""
         cost, cached = self.store.cost(measurement.key), measurement.key not in self.measured
-        labels = measurement.candidate.label, measurement.metric.label
-        return None if cost is None else MeasurementUse(*labels, measurement.seed, cached, cost)
+        if cost is None:
+            return None
+        return MeasurementUse(
+            measurement.candidate.label, measurement.metric.label, measurement.seed, cached, cost, self._fits(measurement)
+        )
 
     def _trust(self, spec: FitSpec, record: FitRecord, use: AttackUse) -> tuple[str, ...]:
         """What speaks against an attack on a fit, found once for all metrics."""
@@ -208,8 +201,8 @@ class Execution:
             x, y = self.data.splits["evaluation"].spread(trust.HEAD)
             kept = record.epochs[record.selected_epoch - 1] if record.epochs and spec.threat == use.threat else {}
             inner = kept.get("evaluation_adversarial_accuracy")
-            guarded = self._guarded(use, stream(spec.seed, TRUST_ATTACK))
-            self.trusted[key] = trust.flags(guarded, self._loaded(spec).model, x, y, inner)
+            guarded = self.guarded(use, stream(spec.seed, TRUST_ATTACK))
+            self.trusted[key] = trust.flags(guarded, self.loaded(spec).model, x, y, inner)
         return self.trusted[key]
 
     def trial(self, spec: FitSpec, steps: int) -> float:
@@ -228,14 +221,14 @@ class Execution:
         if spec.start is not None:
             self.fit(spec.start)
         loop, checkpoint = self._loop(spec), self.store.checkpoint(spec.key)
-        told = partial(self.progress.epoch, spec, epochs=loop.recipe.epochs)
+        told = partial(self.progress.epoch, spec, epochs=loop.recipe.length)
         trained = train(loop, self._attack(spec, EVALUATION_ATTACK), told, checkpoint)
         self.store.save_fit(trained.record, trained.state)
         checkpoint.remove()
 
     def _adopt(self, spec: FitSpec, given: Weights) -> None:
         """Keeps weights that were trained elsewhere as a fit, once it is clear that they belong to the network."""
-        model = self._network(spec.architecture, spec.seed)
+        model = self.network(spec.architecture, spec.seed)
         state = weights.matching(model, weights.read(Path(given.path)), f"--weights {given.path}")
         self.store.save_fit(FitRecord(spec.key, spec.json(), (), 0, FREE, (GIVEN_WEIGHTS,)), state)
 
@@ -245,16 +238,16 @@ class Execution:
         attack = self._attack(spec, TRAIN_ATTACK)
         if attack is not None:
             attack.batch_statistics = recipe.inner_statistics == "batch"
-        model = self._loaded(spec.start).model if spec.start else self._network(spec.architecture, spec.seed)
+        model = self.loaded(spec.start).model if spec.start else self.network(spec.architecture, spec.seed)
         return guard.call(self.catalog.culprit("recipe", spec.recipe), lambda: begin(spec, model, recipe, self.data, attack))
 
     def _attack(self, spec: FitSpec, which: int) -> Guarded | None:
         """The inner attack of a fit, with a chance of its own for training and for evaluating."""
         if spec.attack is None or spec.threat is None:
             return None
-        return self._guarded(AttackUse(spec.attack, spec.threat), stream(spec.seed, which))
+        return self.guarded(AttackUse(spec.attack, spec.threat), stream(spec.seed, which))
 
-    def _loaded(self, spec: FitSpec) -> Fit:
+    def loaded(self, spec: FitSpec) -> Fit:
         """A fit as a metric gets it: a copy of its own, in evaluation mode."""
         state = self.store.state(spec.key)
         if state is None:
@@ -264,7 +257,7 @@ class Execution:
         record = self.store.fit(spec.key)
         if state is None or not isinstance(record, FitRecord):
             raise Failure("store", f"the weights of {spec} cannot be read back.", lasting=False)
-        model = self._network(spec.architecture, spec.seed)
+        model = self.network(spec.architecture, spec.seed)
         if all(value.dtype == torch.float64 for value in state.values() if value.is_floating_point()):
             model = network.doubled(model)
         guard.call(self.catalog.culprit("architecture", spec.architecture), lambda: model.load_state_dict(state))
@@ -279,17 +272,17 @@ class Execution:
         kept = (spec.key, key)
         if kept not in self.analyses:
             with guard.generators_restored():  # whether a metric computes or finds it, what it draws later is the same
-                if not _same(model, self._loaded(spec).model):
+                if not _same(model, self.loaded(spec).model):
                     raise ValueError(CHANGED)
                 self.analyses[kept] = compute()
         return self.analyses[kept]
 
-    def _network(self, architecture: Ref, seed: int) -> nn.Module:
+    def network(self, architecture: Ref, seed: int) -> nn.Module:
         """A freshly built network."""
         declaration = self.catalog.bound("architecture", architecture, Architecture)
         return network.build(declaration, self.catalog.culprit("architecture", architecture), self.data, seed)
 
-    def _guarded(self, use: AttackUse, seed: int) -> Guarded:
+    def guarded(self, use: AttackUse, seed: int) -> Guarded:
         """An attack under the guard."""
         attack = self.catalog.bound("attack", use.attack, Attack)
         return Guarded(attack, self.catalog.culprit("attack", use.attack), use.threat, self.data.task.classes, seed)
@@ -302,50 +295,10 @@ def _same(model: nn.Module, other: nn.Module) -> bool:
     return evaluating and one.keys() == two.keys() and all(v.dtype == two[n].dtype and torch.equal(v, two[n]) for n, v in one.items())
 
 
-def _met(attack: Guarded, fits: Mapping[str, Fit]) -> list[str]:
+def _met(attack: Guarded, fits: Sequence[tuple[FitSpec, Fit]]) -> Sequence[tuple[FitSpec, Fit]]:
     """The fits that an attack was measured on: those whose model it met, or all where it also met a model that the metric made of them."""
-    met = [name for name, fit in fits.items() if any(model is fit.model for model in attack.met)]
-    return met if len(met) == len(attack.met) else list(fits)
-
-
-def _checked(found: object, metric: Metric, culprit: str) -> dict[str, Outcome]:
-    """What measure() returned, if it keeps the contract.
-
-    Raises:
-        Failure: It does not.
-    """
-    names = [column.name for column in metric.columns]
-    if not isinstance(found, Mapping) or set(found) != set(names):
-        got = f"columns {sorted(map(str, found))}" if isinstance(found, Mapping) else type(found).__name__
-        raise Failure(culprit, f"measure() returned {got}, expected a mapping with the columns {names}.")
-    return {name: _checked_outcome(found[name], name, culprit) for name in names}
-
-
-def _checked_outcome(outcome: object, name: str, culprit: str) -> Outcome:
-    """One column's outcome."""
-    if isinstance(outcome, Skipped | Failed):
-        return replace(outcome, reason=str(outcome.reason))
-    if not isinstance(outcome, Measured):
-        raise Failure(culprit, f"measure() returned {type(outcome).__name__} for {name!r}, expected Measured, Skipped or Failed.")
-    numbers = [outcome.value, *(end for end in (outcome.low, outcome.high) if end is not None)]
-    if not all(isinstance(value, Real) and math.isfinite(value) for value in numbers):
-        raise Failure(culprit, f"measured {numbers} for {name!r}, expected finite numbers. Return Skipped(reason) instead.")
-    try:
-        canonical([list(outcome.flags), dict(outcome.details)])
-    except (TypeError, ValueError) as error:
-        raise Failure(culprit, f"the flags or details of {name!r} are no JSON: {error}.") from None
-    low, high = (None if end is None else float(end) for end in (outcome.low, outcome.high))
-    samples = None if outcome.samples is None else _checked_samples(outcome.samples, name, culprit)
-    return replace(outcome, value=float(outcome.value), low=low, high=high, flags=tuple(map(str, outcome.flags)), samples=samples)
-
-
-def _checked_samples(samples: Any, name: str, culprit: str) -> NDArray[np.generic]:
-    """One column's per-sample values [n]."""
-    values: NDArray[np.generic] = guard.call(culprit, lambda: np.asarray(samples))
-    if values.ndim != 1 or values.dtype.kind not in "biuf" or not np.isfinite(values).all():
-        got = f"{values.dtype} {list(values.shape)}"
-        raise Failure(culprit, f"the samples of {name!r} are {got}, expected finite numbers, one a sample.")
-    return values
+    met = [(spec, fit) for spec, fit in fits if any(model is fit.model for model in attack.met)]
+    return met if len(met) == len(attack.met) else fits
 
 
 def _flagged(outcome: Outcome, flags: list[str]) -> Outcome:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
+from robustradar.plan import epochs
 from robustradar.screening import Prepared
 from robustradar.values import FitSpec
 
@@ -30,6 +31,7 @@ class Forecast:
         fits: One row a fit: candidate, objective, seed, epochs, state (``to train`` or ``stored``) and seconds.
         requested: How many fits the metrics ask for together.
         measurements: Number of measurements to make.
+        further: How many more fits metrics may ask for at most, whose number and strengths hang on results; not in `seconds`.
         seconds: About how long the training takes; None where nothing was timed.
         timed: How many of the fits to train were timed.
     """
@@ -37,6 +39,7 @@ class Forecast:
     fits: tuple[Mapping[str, Any], ...]
     requested: int
     measurements: int
+    further: int
     seconds: float | None
     timed: int
 
@@ -53,6 +56,8 @@ class Forecast:
             f"{len(self.fits)} networks for {self.requested} needs of the metrics; {waiting} to train, {len(self.fits) - waiting} in the "
             f"store; {self.measurements} measurements to make."
         )
+        if self.further:
+            closing += f" Up to {self.further} networks more as results call for them."
         if self.seconds is not None and waiting:
             closing += f" About {self.seconds:.0f} s of training, forecast from {self.timed} of {waiting} networks timed on a few batches."
         return f"{table}\n\n{closing}"
@@ -77,12 +82,12 @@ def forecast(prepared: Prepared, *, store: Path, device: str = "auto", timed: bo
     for spec in plan.fits:
         state = "to train" if spec in waiting else "stored"
         known = seconds.get(spec.key, usual) if state == "to train" else None
-        epochs = plan.epochs(prepared.catalog, spec)
-        row = {"candidate": spec.architecture.label, "objective": str(spec.objective), "seed": spec.seed, "epochs": epochs}
+        row = {"candidate": spec.architecture.label, "objective": str(spec.objective), "seed": spec.seed}
+        row["epochs"] = epochs(prepared.catalog, spec)
         rows.append({**row, "state": state, "seconds": known})
     total = sum(known for row in rows if (known := row["seconds"]) is not None) if seconds else None
-    measurements = sum(not kept.has_outcome(m.key) for m in plan.measurements)
-    return Forecast(tuple(rows), plan.requested, measurements, total, len(seconds))
+    lacking = [m for m in plan.measurements if not kept.has_outcome(m.key)]
+    return Forecast(tuple(rows), plan.requested, len(lacking), sum(m.further for m in lacking), total, len(seconds))
 
 
 def _timed(prepared: Prepared, store: Any, waiting: list[FitSpec], device: str) -> dict[str, float]:

@@ -91,8 +91,7 @@ class Guarded:
         Raises:
             Failure: As for `perturb`. Whether the ball was kept is told by `verify`, once for all batches.
         """
-        if not any(model is other for other in self.met):
-            self.met.append(model)
+        self.meet(model)
         x = _exact_enough(x, model)
         with torch.no_grad():
             z = model(x)
@@ -117,6 +116,11 @@ class Guarded:
             x_adv = torch.where(_column(worse, x), x_adv, x)
             adversarial = torch.where(worse | adversarial.isnan(), adversarial, clean)
         return Attacked(x_adv, adversarial, robust, clean, right)
+
+    def meet(self, model: nn.Module) -> None:
+        """Notes that it is measured on a model."""
+        if not any(model is other for other in self.met):
+            self.met.append(model)
 
     def verify(self) -> None:
         """Says whether every perturbation so far kept to the ball. One look for all batches, so that an accelerator need not wait.

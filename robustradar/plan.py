@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from robustradar import guard
 from robustradar.catalog import Catalog
@@ -10,7 +10,7 @@ from robustradar.contract.attack import Attack, obstacle
 from robustradar.contract.metric import AttackNeed, FitNeed, Metric, Needs
 from robustradar.contract.recipe import Recipe
 from robustradar.errors import Failure, PluginError, UsageError
-from robustradar.values import AttackUse, FitSpec, Measurement, Ref, Study, Threat
+from robustradar.values import AttackUse, FitSpec, Measurement, Ref, Study
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,10 @@ class Plan:
     fits: tuple[FitSpec, ...]
     requested: int
 
-    def epochs(self, catalog: Catalog, spec: FitSpec) -> int:
-        """The number of epochs of a fit."""
-        return catalog.bound("recipe", spec.recipe, Recipe).epochs
+
+def epochs(catalog: Catalog, spec: FitSpec) -> int:
+    """The number of epochs of a fit."""
+    return catalog.bound("recipe", spec.recipe, Recipe).length
 
 
 def make(study: Study, catalog: Catalog, engine: str) -> Plan:
@@ -64,21 +65,26 @@ def _measurements(study: Study, catalog: Catalog, engine: str, candidate: Ref, m
         raise PluginError(f"{culprit}: needs() failed: {failure.reason}") from None
     if not isinstance(needs, Needs):
         raise PluginError(f"{culprit}: needs() returned {type(needs).__name__}, expected robustradar.Needs.")
-    uses = tuple((label, _attack_use(study, catalog, metric, need, measuring=True)) for label, need in sorted(needs.attacks.items()))
-    seeds = study.seeds if needs.fits or needs.attacks else (None,)
-    return [
-        Measurement(
-            candidate,
-            metric,
-            study.task,
-            study.threat,
-            tuple((name, _fit(study, catalog, engine, (candidate, metric, need, seed or 0))) for name, need in sorted(needs.fits.items())),
-            uses,
-            seed,
-            engine,
-        )
-        for seed in seeds
-    ]
+    seeds = study.seeds if needs.fits or needs.attacks or needs.further else (None,)
+    asked = Measurement(
+        candidate=candidate,
+        metric=metric,
+        task=study.task,
+        threat=study.threat,
+        recipe=study.recipe,
+        attack=study.attack,
+        seed=None,
+        engine=engine,
+        weights=study.weights.get(candidate.label),
+        further=needs.further,
+    )
+    uses = tuple((label, attack_use(catalog, asked, need, measuring=True)) for label, need in sorted(needs.attacks.items()))
+    return [_with_fits(catalog, replace(asked, seed=seed, attacks=uses), needs) for seed in seeds]
+
+
+def _with_fits(catalog: Catalog, asked: Measurement, needs: Needs) -> Measurement:
+    """A measurement with the fits that it needs at its seed."""
+    return replace(asked, fits=tuple((name, fit_spec(catalog, asked, need)) for name, need in sorted(needs.fits.items())))
 
 
 def _with_starts(spec: FitSpec) -> list[FitSpec]:
@@ -86,37 +92,39 @@ def _with_starts(spec: FitSpec) -> list[FitSpec]:
     return [*(_with_starts(spec.start) if spec.start else ()), spec]
 
 
-def _fit(study: Study, catalog: Catalog, engine: str, wanted: tuple[Ref, Ref, FitNeed, int]) -> FitSpec:
-    """A needed fit, with the study's threat and attack where the metric names none."""
-    candidate, metric, need, seed = wanted
-    if (given := study.weights.get(candidate.label)) is not None:
-        return FitSpec(candidate, study.task, study.recipe, need.objective, None, None, 0, engine, weights=given)
-    use = None
-    if need.objective.adversarial:
-        use = _attack_use(study, catalog, metric, AttackNeed(need.attack, need.threat), measuring=False)
-    return FitSpec(
-        architecture=candidate,
-        task=study.task,
-        recipe=study.recipe,
-        objective=need.objective,
-        threat=use.threat if use else None,
-        attack=use.attack if use else None,
-        seed=seed,
-        engine=engine,
-        start=_fit(study, catalog, engine, (candidate, metric, need.start, seed)) if need.start else None,
-    )
+def fit_spec(catalog: Catalog, asked: Measurement, need: FitNeed) -> FitSpec:
+    """A needed fit, with what the study says where the metric names nothing.
+
+    Raises:
+        UsageError: Attack or recipe are unknown, or cannot do it.
+    """
+    spec = FitSpec(asked.candidate, asked.task, asked.recipe, need.objective, None, None, 0, asked.engine, weights=asked.weights)
+    if asked.weights is not None:
+        return spec
+    recipe = catalog.changed("recipe", asked.recipe, need.recipe, f"metric {asked.metric.label}: recipe")
+    start = fit_spec(catalog, asked, need.start) if need.start else None
+    spec = replace(spec, recipe=recipe, seed=asked.seed or 0, start=start)
+    if not need.objective.adversarial:
+        return spec
+    use = attack_use(catalog, asked, AttackNeed(need.attack, need.threat), measuring=False)
+    return replace(spec, threat=use.threat, attack=use.attack)
 
 
-def _attack_use(study: Study, catalog: Catalog, metric: Ref, need: AttackNeed, *, measuring: bool) -> AttackUse:
-    """A needed attack, checked against task, threat and what is read off it."""
-    ref = study.attack if need.attack is None else catalog.resolve("attack", need.attack, f"metric {metric.label}: attack")
-    threat: Threat = need.threat or study.threat
+def attack_use(catalog: Catalog, asked: Measurement, need: AttackNeed, *, measuring: bool) -> AttackUse:
+    """A needed attack, checked against task, threat and what is read off it.
+
+    Raises:
+        UsageError: It is unknown, or cannot do it.
+    """
+    where = f"metric {asked.metric.label}: attack"
+    ref = asked.attack if need.attack is None else catalog.resolve("attack", need.attack, where)
+    threat, task = need.threat or asked.threat, asked.task
     attack = catalog.bound("attack", ref, Attack)
-    reason = obstacle(attack, threat.p, study.task.shape, study.task.classes)
+    reason = obstacle(attack, threat.p, task.shape, task.classes)
     if reason is None and measuring and attack.reach > 1:
         reason = f"got an attack that reaches {attack.reach:g}·ε, which is for training, expected one that keeps to the ball"
     if reason is None and need.loss and attack.kind != "max_loss":
         reason = f"got a {attack.kind} attack, expected max_loss, since losses are read or trained on"
     if reason is not None:
-        raise UsageError(f"metric {metric.label}: attack {ref.id}: {reason}. Choose another attack (robustradar plugins list attack).")
+        raise UsageError(f"{where} {ref.id}: {reason}. Choose another attack (robustradar plugins list attack).")
     return AttackUse(ref, threat)

@@ -13,6 +13,9 @@ class Progress(Protocol):
     def planned(self, epochs: int, measurements: int) -> None:
         """The run starts: so many epochs are to be trained and so many measurements made."""
 
+    def added(self, epochs: int) -> None:
+        """A metric has asked for another fit: so many epochs more."""
+
     def epoch(self, spec: FitSpec, epoch: int, epochs: int) -> None:
         """An epoch of a fit has ended."""
 
@@ -30,6 +33,9 @@ class Silent:
     """Tells nothing."""
 
     def planned(self, epochs: int, measurements: int) -> None:
+        """Nothing."""
+
+    def added(self, epochs: int) -> None:
         """Nothing."""
 
     def epoch(self, spec: FitSpec, epoch: int, epochs: int) -> None:

@@ -14,7 +14,7 @@ import robustradar
 from robustradar.host import Plugin, source_digest
 
 # What decides numbers: changing it changes every key.
-_ENGINE = ("training", "numerics", "judge", "guard", "contract", "execute", "trust")
+_ENGINE = ("training", "numerics", "judge", "guard", "contract", "execute", "desk", "yielded", "trust")
 
 
 def engine(package: ModuleType = robustradar) -> str:

@@ -16,7 +16,7 @@ import pickle
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,8 +142,12 @@ class Store:
         content = self._read(self._entry("outcomes", key), "outcome.json") or {}
         return Cost(**content["cost"]) if "cost" in content else None
 
-    def save_outcome(self, key: str, outcomes: Mapping[str, Outcome], cost: Cost = FREE) -> None:
-        """Keeps a finished measurement with what it cost, and the per-sample values beside it."""
+    def further(self, key: str) -> tuple[str, ...]:
+        """Keys of the fits that a measurement in the store asked for while it was made."""
+        return tuple((self._read(self._entry("outcomes", key), "outcome.json") or {}).get("further", ()))
+
+    def save_outcome(self, key: str, outcomes: Mapping[str, Outcome], cost: Cost = FREE, further: Sequence[str] = ()) -> None:
+        """Keeps a finished measurement with what it cost, the fits that it asked for, and the per-sample values beside it."""
         from safetensors.numpy import save_file
 
         measured = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Measured)}
@@ -154,7 +158,8 @@ class Store:
                 save_file(samples, folder / "samples.safetensors")
             columns = {name: _row(outcome) for name, outcome in outcomes.items()}
             sha256 = _sha256(folder / "samples.safetensors")
-            _write_json(folder / "outcome.json", {"columns": columns, "cost": vars(cost), "samples_sha256": sha256})
+            content = {"columns": columns, "cost": vars(cost), "further": list(further), "samples_sha256": sha256}
+            _write_json(folder / "outcome.json", content)
 
         self._publish("outcomes", key, write)
 

@@ -85,6 +85,10 @@ class Stoppable:
         """Passed on."""
         self._heard().planned(epochs, measurements)
 
+    def added(self, epochs: int) -> None:
+        """Passed on."""
+        self._heard().added(epochs)
+
     def epoch(self, spec: FitSpec, epoch: int, epochs: int) -> None:
         """Passed on."""
         self._heard().epoch(spec, epoch, epochs)
@@ -129,6 +133,10 @@ class Bar:
         """The bar's length."""
         self._bar.update(self._task, total=epochs or 1, description=f"{measurements} measurements to make")
 
+    def added(self, epochs: int) -> None:
+        """The bar grows."""
+        self._bar.update(self._task, total=(self._bar.tasks[0].total or 0) + epochs)
+
     def epoch(self, spec: FitSpec, epoch: int, epochs: int) -> None:
         """One step."""
         self._bar.update(self._task, advance=1, description=escape(f"training {spec}, epoch {epoch}/{epochs}"))
@@ -158,6 +166,10 @@ class Lines:
         """What lies ahead."""
         self._total = epochs
         self.note(f"{epochs} epochs to train, {measurements} measurements to make")
+
+    def added(self, epochs: int) -> None:
+        """More lies ahead."""
+        self._total += epochs
 
     def epoch(self, spec: FitSpec, epoch: int, epochs: int) -> None:
         """How far it is, every few seconds."""

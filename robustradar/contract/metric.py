@@ -27,12 +27,14 @@ class FitNeed:
         threat: For adversarial objectives; None: the study's.
         attack: The inner attack's name; None: the study's.
         start: The fit whose weights it starts from; None: a fresh initialisation.
+        recipe: Numbers of the study's recipe that this fit has otherwise, by name, such as ``{"epochs": 5}``.
     """
 
     objective: Objective
     threat: Threat | None = None
     attack: str | None = None
     start: FitNeed | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,17 @@ class AttackNeed:
 
 @dataclass(frozen=True)
 class Needs:
-    """What the host must have ready before `Metric.measure`, under labels of the metric's choice."""
+    """What the host must have ready before `Metric.measure`, under labels of the metric's choice.
+
+    Attributes:
+        fits: The networks to train.
+        attacks: The attacks to bind.
+        further: How many fits `Bench.train` may be asked for at most, for searches whose next step hangs on the last.
+    """
 
     fits: Mapping[str, FitNeed] = field(default_factory=dict)
     attacks: Mapping[str, AttackNeed] = field(default_factory=dict)
+    further: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,11 @@ class Judged(Protocol):
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Attacked:
         """Attacks one batch and judges what comes back."""
+
+
+def _none(*_: object) -> Any:
+    """What a bench without a host has to give."""
+    raise TypeError("bench: got a request for a fit, an attack or losses, expected a bench of the host's. Measure by robustradar rank.")
 
 
 def _computed(_: Hashable, compute: Callable[[], Any]) -> Any:
@@ -155,6 +169,11 @@ class Bench:
         loss: Losses per sample [N]: cross-entropy in nats, or the squared error summed over targets.
         network: A freshly built, untrained network, normalisation included, on the device and in evaluation mode.
         seed: For any chance of the metric's own.
+        train: A fit that the results so far call for: trained now, or taken from the store; at most `Needs.further` different ones. It is
+            kept, so that a measurement which is interrupted repeats none of it.
+        attack: An attack at a strength that the results so far call for. Each call gives a fresh one of the same chance.
+        losses: An objective's loss of each sample [N] of (model, x, y, objective, attack), the network in evaluation mode; the adversary's
+            part is never below what the clean input gives where the objective is a mixture.
     """
 
     task: Task
@@ -165,6 +184,9 @@ class Bench:
     loss: Loss
     network: Callable[[], nn.Module]
     seed: int
+    train: Callable[[FitNeed], Fit] = field(default=_none, repr=False)
+    attack: Callable[[AttackNeed], Judged] = field(default=_none, repr=False)
+    losses: Callable[[nn.Module, Tensor, Tensor, Objective, Judged | None], Tensor] = field(default=_none, repr=False)
 
 
 @dataclass(frozen=True)

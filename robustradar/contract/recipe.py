@@ -31,6 +31,7 @@ class Recipe(Declaration):
     momentum: Annotated[float, Field(ge=0, lt=1, description="of sgd; the first beta of adamw")] = 0.9
     weight_decay: Annotated[float, Field(ge=0, description="λ: of λ/2·‖θ‖²; decoupled for adamw")] = 5e-4
     epochs: Annotated[int, Field(ge=1, description="passes over the training split; at most so many times 20 steps of lbfgs")] = 10
+    stop: Annotated[int, Field(ge=0, description="end after so many epochs of the schedule; 0: after all of them")] = 0
     batch: Annotated[int, Field(ge=1, description="samples a step")] = 128
     schedule: Annotated[
         Literal["one-cycle", "rise-and-fall", "cosine", "step", "constant"],
@@ -60,8 +61,15 @@ class Recipe(Declaration):
     tolerance: Annotated[float, Field(gt=0, description="norm of the gradient at which lbfgs ends")] = 1e-8
 
     def __post_init__(self) -> None:
-        """Raises ValueError where lbfgs, whose objective is a function of the weights alone, is to be given chance or rounding."""
+        """Raises ValueError for a stop beyond the schedule, and where lbfgs, whose objective knows no chance, is to be given some."""
+        if self.stop > self.epochs:
+            raise ValueError(f"stop: got {self.stop}, expected at most epochs={self.epochs}")
         asked = {"augment": "none", "precision": "float32", "average": 0.0, "clip": 0.0} if self.optimizer == "lbfgs" else {}
         for name, wanted in asked.items():
             if (got := getattr(self, name)) != wanted:
                 raise ValueError(f"optimizer=lbfgs: got {name}={got}, expected {name}={wanted}, as it minimises over the data as they are")
+
+    @property
+    def length(self) -> int:
+        """Epochs that are run, unless something ends training before."""
+        return self.stop or self.epochs

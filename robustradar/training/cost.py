@@ -51,6 +51,18 @@ class Meter:
         self._before = replace(before)
 
     @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time and memory that are taken inside are somebody else's."""
+        self._before = replace(self._before, memory=self.cost.memory)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._start += time.perf_counter() - start
+            if self._data.where.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(self._data.where)
+
+    @contextmanager
     def on(self, network: nn.Module, *forms: nn.Module) -> Iterator[None]:
         """Counts every pass inside, those of attacks included, through a network's forms: itself, compiled or averaged."""
         self._flops = flops(network, self._data)

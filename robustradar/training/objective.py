@@ -71,6 +71,20 @@ def loss(objective: Objective, found: Passes, y: Tensor, classes: int | None, sm
     return boosted + objective.beta * divergence(z, z_adv) * (1 - truth)
 
 
+def judged(network: nn.Module, x: Tensor, y: Tensor, objective: Objective, attack: Guarded | None, classes: int | None) -> Tensor:
+    """The objective's loss of each sample [N], without gradients, in the mode that the network is in.
+
+    A mixture's adversarial part is the worst of what the attack found, the clean input included.
+    """
+    if attack is not None and objective.form == "mixture":
+        attacked = attack(network, x, y)
+        return attacked.loss if objective.xi == 1 else (1 - objective.xi) * attacked.clean_loss + objective.xi * attacked.loss
+    if attack is not None:
+        attack.meet(network)
+    with torch.no_grad():
+        return loss(objective, passes(network, x, y, objective, attack), y, classes)
+
+
 def divergence(z: Tensor, z_adv: Tensor) -> Tensor:
     """KL(p(x) ‖ p(x′)) in nats from logits [N, K], per sample [N].
 

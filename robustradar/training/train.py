@@ -155,7 +155,7 @@ def _train(loop: Loop, evaluation: Guarded | None, told: Callable[[int], None], 
     meter.add(progress.spent)
 
     def ended() -> bool:
-        return loop.finished or len(history.epochs) >= recipe.epochs or history.stalled(recipe)
+        return loop.finished or len(history.epochs) >= recipe.length or history.stalled(recipe)
 
     with guard.generators_restored(), meter.on(loop.network, loop.running, loop.evaluated):
         torch.manual_seed(spec.seed)
@@ -169,7 +169,7 @@ def _train(loop: Loop, evaluation: Guarded | None, told: Callable[[int], None], 
             found = guard.call(loop.culprit, lambda: evaluate(loop.evaluated, data, spec.objective, evaluation))
             means = {**tally.means("train"), **found, **loop.facts}
             if means["train_objective_loss"] is None or means["evaluation_objective_loss"] is None:
-                raise _Diverged(f"the loss is not finite after epoch {len(history.epochs) + 1} of {recipe.epochs}", meter.cost)
+                raise _Diverged(f"the loss is not finite after epoch {len(history.epochs) + 1} of {recipe.length}", meter.cost)
             history.add(means, loop.judged, recipe)
             told(len(history.epochs))
             if progress.checkpoint is not None and time.monotonic() - saved >= CHECKPOINT_SECONDS and not ended():
@@ -251,7 +251,7 @@ def trial(loop: Loop, evaluation: Guarded | None, steps: int) -> float:
     def timed() -> float:
         loop.running.train()
         taken(1)
-        return recipe.epochs * (loop.passes * taken(counted) / counted * samples / batch + evaluated())
+        return recipe.length * (loop.passes * taken(counted) / counted * samples / batch + evaluated())
 
     with guard.generators_restored():
         return guard.call(loop.culprit, timed)

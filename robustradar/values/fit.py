@@ -71,20 +71,34 @@ class AttackUse:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One metric on one candidate at one seed (None where no fit and no chance is involved)."""
+    """One metric on one candidate at one seed.
+
+    Attributes:
+        threat: The study's, as are recipe and attack.
+        seed: None where no fit and no chance is involved.
+        weights: Given weights of the candidate.
+        fits: What is trained before measuring, by the metric's labels.
+        attacks: What is bound before measuring.
+        further: How many fits the metric may ask for while it measures.
+    """
 
     candidate: Ref
     metric: Ref
     task: Task
     threat: Threat
-    fits: tuple[tuple[str, FitSpec], ...]
-    attacks: tuple[tuple[str, AttackUse], ...]
+    recipe: Ref
+    attack: Ref
     seed: int | None
     engine: str
+    weights: Weights | None = None
+    fits: tuple[tuple[str, FitSpec], ...] = ()
+    attacks: tuple[tuple[str, AttackUse], ...] = ()
+    further: int = 0
 
     @property
     def key(self) -> str:
         """The outcome's name in the store."""
+        given = self.weights.digest if self.weights else None
         return digest(
             {
                 "candidate": self.candidate.json(),
@@ -93,6 +107,8 @@ class Measurement:
                 "threat": self.threat.json(),
                 "fits": {label: spec.key for label, spec in self.fits},
                 "attacks": {label: use.json() for label, use in self.attacks},
+                # What further fits and attacks come from; without them recipe and attack decide through those above alone.
+                "further": {"recipe": self.recipe.json(), "attack": self.attack.json(), "weights": given} if self.further else None,
                 "seed": self.seed,
                 "engine": self.engine,
             }

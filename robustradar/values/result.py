@@ -57,6 +57,7 @@ class MeasurementUse:
         seed: None where no fit and no chance is involved.
         cached: Whether it was taken from the store.
         cost: What measuring cost when it was done, without the fits.
+        fits: Keys of the fits that it rests on.
     """
 
     candidate: str
@@ -64,6 +65,7 @@ class MeasurementUse:
     seed: int | None
     cached: bool
     cost: Cost
+    fits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ class Result:
                     "cached": use.cached,
                     "seconds": use.cost.seconds,
                     "cost": _spent(use.cost),
+                    "fits": list(use.fits),
                 }
                 for use in self.measurements
             ],

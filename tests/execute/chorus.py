@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import robustradar as rr
-from robustradar import ADVERSARIAL, CLEAN, Column, Failed, FitNeed, Measured, Needs, Outcome, Skipped
+from robustradar import ADVERSARIAL, CLEAN, AttackNeed, Column, Failed, FitNeed, Measured, Needs, Objective, Outcome, Skipped
 
 
 @dataclass(frozen=True)
@@ -187,13 +187,57 @@ class Fitted(Reviewing):
         return outcomes
 
 
+@dataclass(frozen=True)
+class Seeking(rr.Metric):
+    """Asks for networks at twice, then at half the study's strength; its number is the last one's loss.
+
+    Attributes:
+        how: What it asks for.
+    """
+
+    steps: ClassVar[list[str]] = []
+    name: str = rr.fixed("seeking")
+    columns: tuple[Column, ...] = rr.fixed((Column("seeking", "none", "loss"),))
+    how: str = "fine"
+    further: int = 2
+
+    def needs(self, task: rr.Task, threat: rr.Threat) -> Needs:
+        return Needs(fits={"clean": FitNeed(CLEAN)}, further=self.further)
+
+    def measure(self, bench: rr.Bench) -> Mapping[str, Outcome]:
+        torch.manual_seed(0)
+        threats = [bench.threat.at(bench.threat.eps * factor) for factor in (2, 0.5)]
+        wanted = [FitNeed(ADVERSARIAL, threat, self._inner(), recipe=self._recipe()) for threat in threats]
+        with torch.no_grad():
+            fits = [bench.train(need) for need in (*wanted, wanted[0], FitNeed(CLEAN))]
+        self.steps.extend(fit.record.key for fit in fits)
+        drawn = torch.rand(1).item()
+        need = AttackNeed("nobody/knows" if self.how == "attack" else None, bench.threat.at(0.1))
+        one, other = bench.attack(need), bench.attack(need)
+        objective = Objective(form="trades", beta=1.0) if self.how == "trades" else ADVERSARIAL
+        x, y = next(iter(bench.splits["evaluation"]))
+        found = bench.losses(fits[1].model, x, y, objective, (lambda *_: None) if self.how == "stranger" else one)  # type: ignore[arg-type]
+        again = bench.losses(fits[1].model, x, y, objective, other)
+        same = [torch.equal(found, again), torch.equal(bench.loss(fits[-1].model(x), y), bench.losses(fits[-1].model, x, y, CLEAN, None))]
+        return {"seeking": Measured(found.mean().item(), details={"drawn": drawn, "same": same})}
+
+    def _recipe(self) -> dict[str, Any]:
+        """Changes of the recipe."""
+        changes = {"recipe": {"lr": -1.0}, "diverge": {"lr": 1e38, "weight_decay": 10.0}}
+        return {"epochs": 3, "lr": 0.05, **changes.get(self.how, {})}
+
+    def _inner(self) -> str | None:
+        """The attack of training."""
+        return "nobody/knows" if self.how == "inner" else None
+
+
 def forget() -> None:
     """Empties all notes."""
-    for notes in (Sharing.made, Sharing.found, Sharing.models, Witness.alive, Witness.findings, Reviewing.sittings):
+    for notes in (Sharing.made, Sharing.found, Sharing.models, Witness.alive, Witness.findings, Reviewing.sittings, Seeking.steps):
         notes.clear()
 
 
 @rr.hookimpl
 def robustradar_metrics() -> tuple[rr.Metric, ...]:
     first, second = (Sharing(name=name, columns=(Column(name, "none", "1"),)) for name in ("first", "second"))
-    return (first, second, Witness(), Reviewing(name="reviewing"), Fitted(name="fitted"))
+    return (first, second, Witness(), Reviewing(name="reviewing"), Fitted(name="fitted"), Seeking())

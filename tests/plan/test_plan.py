@@ -177,9 +177,9 @@ def test_what_a_fit_starts_from_comes_before_it() -> None:
 
 
 def test_epochs_are_the_recipes() -> None:
-    for recipe, epochs in (("brief", 2), ("long", 7), ("long:epochs=3", 3)):
+    for recipe, epochs in (("brief", 2), ("long", 7), ("long:epochs=3", 3), ("long:stop=4", 4)):
         made = plan(("clean",), recipe=recipe)
-        assert made.epochs(CATALOG, made.fits[0]) == epochs
+        assert planning.epochs(CATALOG, made.fits[0]) == epochs
 
 
 ADVICE = "Choose another attack (robustradar plugins list attack)."

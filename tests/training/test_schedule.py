@@ -1,7 +1,9 @@
 """Schedules by their literal values."""
 
+from typing import Any
+
 import pytest
-from small_fits import STEADY, Fitting
+from small_fits import ADVERSARIAL, STEADY, Fitting, normed
 
 from robustradar import Recipe
 from robustradar.training.schedule import share
@@ -40,3 +42,14 @@ def test_the_optimizer_gets_them_step_by_step() -> None:
     for _ in range(2):
         loop.epoch()
     assert rates == pytest.approx([0.01, 0.03, 0.05, 0.05, 0.03, 0.01])
+
+
+def test_a_stopped_fit_is_the_beginning_of_the_whole_one() -> None:
+    changes: list[dict[str, Any]] = [{}, {"stop": 2}, {"stop": 2, "epochs": 2}]
+    whole, stopped, short = (
+        Fitting(normed, Recipe(**{**vars(STEADY), "schedule": "one-cycle", "epochs": 4, **change}), ADVERSARIAL).train()
+        for change in changes
+    )
+    assert stopped.record.epochs == whole.record.epochs[:2] != short.record.epochs
+    with pytest.raises(ValueError, match="^stop: got 5, expected at most epochs=4$"):
+        Recipe(epochs=4, stop=5)

@@ -19,6 +19,7 @@ from robustradar.values import (
     Measurement,
     Ref,
     Score,
+    Weights,
     canonical,
     digest,
     norm_order,
@@ -34,7 +35,8 @@ METRIC = Ref("baselines/robust", (), "robustradar 0.1 abc", "baselines/robust")
 TASK = Task(DIGITS, "f" * 40, (1, 8, 8), 10, 10, (0.0, 1.0), {"train": 100, "evaluation": 20})
 THREAT = Threat(math.inf, 8 / 255, (0.0, 1.0))
 SPEC = FitSpec(MLP, TASK, QUICK, Objective(0.5), THREAT, PGD, 0, "engine 1")
-MEASUREMENT = Measurement(MLP, METRIC, TASK, THREAT, (("model", SPEC),), (("attack", AttackUse(PGD, THREAT)),), 0, "engine 1")
+USE = AttackUse(PGD, THREAT)
+MEASUREMENT = Measurement(MLP, METRIC, TASK, THREAT, QUICK, PGD, 0, "engine 1", None, (("model", SPEC),), (("attack", USE),))
 
 
 def changed(ref: Ref, **parameters: Any) -> Ref:
@@ -104,8 +106,17 @@ def test_a_measurements_own_fields_enter_its_key() -> None:
         replace(MEASUREMENT, attacks=()),
         replace(MEASUREMENT, seed=None),
         replace(MEASUREMENT, engine="engine 2"),
+        searching := replace(MEASUREMENT, further=2),
+        replace(searching, recipe=changed(QUICK, lr=0.2)),
+        replace(searching, attack=changed(PGD, steps=20)),
+        replace(searching, weights=Weights("0" * 64, "net.safetensors")),
     ]
     assert len({m.key for m in (MEASUREMENT, *others)}) == len(others) + 1
+
+
+def test_recipe_and_attack_enter_a_measurements_key_through_its_fits_unless_it_may_ask_for_more() -> None:
+    other = replace(MEASUREMENT, recipe=changed(QUICK, lr=0.2), attack=changed(PGD, steps=20))
+    assert other.key == MEASUREMENT.key
 
 
 def test_a_label_is_no_part_of_a_key() -> None:
