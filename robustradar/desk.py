@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from robustradar import guard
+from robustradar.catalog import Catalog
 from robustradar.contract.metric import AttackNeed, Bench, Fit, FitNeed, Judged
 from robustradar.errors import Failure, UsageError
 from robustradar.judge import Guarded
@@ -17,15 +18,37 @@ from robustradar.plan import attack_use, fit_spec
 from robustradar.training import loss as losses
 from robustradar.training import objective as objectives
 from robustradar.training.cost import Meter
+from robustradar.training.device import DeviceData
 from robustradar.training.loop import stream
-from robustradar.values import AttackUse, Cost, FitSpec, Measurement, Objective, Outcome
-
-if TYPE_CHECKING:
-    from robustradar.execute import Execution
+from robustradar.values import AttackUse, Cost, FitSpec, Measurement, Objective, Outcome, Ref
 
 METRIC_ATTACK = 4
 
 T = TypeVar("T")
+
+
+class Run(Protocol):
+    """What a desk asks of the run that it stands in."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """To resolve needs with."""
+
+    @property
+    def data(self) -> DeviceData:
+        """Where to compute, and on what."""
+
+    def loaded(self, spec: FitSpec) -> Fit:
+        """A fit as a metric gets it."""
+
+    def fit_further(self, spec: FitSpec) -> None:
+        """Sees to it that a fit is in the store."""
+
+    def network(self, architecture: Ref, seed: int) -> nn.Module:
+        """A freshly built network."""
+
+    def guarded(self, use: AttackUse, seed: int) -> Guarded:
+        """An attack under the guard."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +70,7 @@ class Desk:
     """The host's side of a `Bench`.
 
     Args:
-        execution: Trains and loads.
+        run: Trains and loads.
         measurement: What is measured.
 
     Attributes:
@@ -57,26 +80,26 @@ class Desk:
         asked: Keys of the fits that it asked for while it measured.
     """
 
-    def __init__(self, execution: Execution, measurement: Measurement) -> None:
-        self._execution, self._measurement = execution, measurement
-        self._culprit = execution.catalog.culprit("metric", measurement.metric)
-        self.meter = Meter(execution.data)
+    def __init__(self, run: Run, measurement: Measurement) -> None:
+        self._run, self._measurement = run, measurement
+        self._culprit = run.catalog.culprit("metric", measurement.metric)
+        self.meter = Meter(run.data)
         self.fits: list[tuple[FitSpec, Fit]] = []
         self.attacks: list[tuple[Guarded, AttackUse]] = []
         self.asked: tuple[str, ...] = ()
 
     def bench(self) -> Bench:
         """What the metric gets."""
-        execution, measurement = self._execution, self._measurement
+        run, measurement = self._run, self._measurement
         task, seed = measurement.task, measurement.seed or 0
         return Bench(
             task=task,
             threat=measurement.threat,
             fits={label: self._lent(spec) for label, spec in measurement.fits},
             attacks={label: self._bound(use) for label, use in measurement.attacks},
-            splits=execution.data.splits,
+            splits=run.data.splits,
             loss=losses.squared if task.classes is None else losses.cross_entropy,
-            network=lambda: self.meter.watch(execution.network(measurement.candidate, seed).eval()),
+            network=lambda: self.meter.watch(run.network(measurement.candidate, seed).eval()),
             seed=seed,
             train=self._train,
             attack=self._attack,
@@ -89,7 +112,7 @@ class Desk:
         Raises:
             Failure: It cannot be trained, or is more than the metric has announced.
         """
-        spec = self._resolved("train", lambda: fit_spec(self._execution.catalog, self._measurement, need))
+        spec = self._resolved("train", lambda: fit_spec(self._run.catalog, self._measurement, need))
         known = [planned.key for _, planned in self._measurement.fits]
         if spec.key not in known and spec.key not in self.asked:
             most = self._measurement.further
@@ -97,7 +120,7 @@ class Desk:
                 raise Failure(self._culprit, f"bench.train: got a request for one more fit, expected at most {most}, as needs() says.")
             self.asked += (spec.key,)
             with self.meter.paused(), guard.generators_restored(), torch.enable_grad():
-                self._execution.fit_further(spec)
+                self._run.fit_further(spec)
         return self._lent(spec)
 
     def _attack(self, need: AttackNeed) -> Judged:
@@ -106,7 +129,7 @@ class Desk:
         Raises:
             Failure: There is no such attack, or it cannot do the task.
         """
-        return self._bound(self._resolved("attack", lambda: attack_use(self._execution.catalog, self._measurement, need, measuring=True)))
+        return self._bound(self._resolved("attack", lambda: attack_use(self._run.catalog, self._measurement, need, measuring=True)))
 
     def _resolved(self, what: str, resolve: Callable[[], T]) -> T:
         """A need that the metric states while it measures. It is the metric that is wrong then, not the user."""
@@ -123,13 +146,13 @@ class Desk:
 
     def _lent(self, spec: FitSpec) -> Fit:
         """A private copy of a fit, whose passes are counted."""
-        fit = self._execution.loaded(spec)
+        fit = self._run.loaded(spec)
         self.meter.watch(fit.model)
         self.fits.append((spec, fit))
         return fit
 
     def _bound(self, use: AttackUse) -> Guarded:
         """An attack under the guard."""
-        attack = self._execution.guarded(use, stream(self._measurement.seed or 0, METRIC_ATTACK))
+        attack = self._run.guarded(use, stream(self._measurement.seed or 0, METRIC_ATTACK))
         self.attacks.append((attack, use))
         return attack

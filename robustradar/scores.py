@@ -124,10 +124,15 @@ def _grown(before: Sequence[str], after: object) -> bool:
 def over_seeds(found: Sequence[tuple[int, Outcome]]) -> Outcome:
     """One outcome for several seeds: their mean, with an interval over seeds and, where there are per-sample values, samples.
 
+    Where a seed has a bound only, a value that is the one end of its interval with no other end, the mean is such a bound, too.
+
     A seed that failed makes the whole cell failed: a mean over the lucky seeds would flatter.
 
     >>> over_seeds([(0, Measured(1.0)), (1, Measured(3.0))]).value
     2.0
+    >>> both = over_seeds([(0, Measured(1.0, 0.9, 1.1)), (1, Measured(3.0, low=3.0))])
+    >>> both.value, both.low, both.high
+    (2.0, 2.0, None)
     >>> over_seeds([(0, Measured(1.0)), (1, Failed("diverged", "training"))])
     Failed(reason='seed 1: diverged', culprit='training')
     """
@@ -143,14 +148,24 @@ def over_seeds(found: Sequence[tuple[int, Outcome]]) -> Outcome:
         return first if same else Skipped(f"seed {seed}: {first.reason}")
     measured = [(seed, outcome) for seed, outcome in found if isinstance(outcome, Measured)]
     values = np.array([outcome.value for _, outcome in measured])
-    samples = _samples([outcome for _, outcome in measured])
-    interval = seed_interval(values) if samples is None else bootstrap_mean(samples, draws=DRAWS, seed=0)
     flags = tuple(dict.fromkeys(flag for _, outcome in measured for flag in outcome.flags))
     seeds: list[dict[str, Any]] = [
         {"seed": seed, "value": o.value, "low": o.low, "high": o.high, "details": dict(o.details)} for seed, o in measured
     ]
-    low, high = interval or (None, None)
+    low, high = _interval([outcome for _, outcome in measured])
     return Measured(float(values.mean()), low, high, flags, {"seeds": seeds})
+
+
+def _interval(measured: Sequence[Measured]) -> tuple[float | None, float | None]:
+    """The interval of the mean over seeds; none for a single seed, and where values are bounds in both directions."""
+    values, samples = np.array([outcome.value for outcome in measured]), _samples(measured)
+    bounds = {end for o in measured for end in ("low", "high") if o.value == getattr(o, end) and None in (o.low, o.high)}
+    if bounds:
+        low, high = (float(values.mean()) if bounds == {end} else None for end in ("low", "high"))
+        return low, high
+    if samples is not None:
+        return bootstrap_mean(samples, draws=DRAWS, seed=0)
+    return seed_interval(values) or (None, None)
 
 
 def _samples(outcomes: Sequence[Outcome]) -> NDArray[np.generic] | None:

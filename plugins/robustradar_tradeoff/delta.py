@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from robustradar import ADVERSARIAL, CLEAN, Bench, Column, Fit, FitNeed, Measured, Metric, Needs, Outcome, Skipped, Task, Threat, fixed
-from robustradar_tradeoff.parameter import Box, Damping, Limit, Memory, Products, Residual, Vectors, check_damping
+from robustradar.analysis import ByCurvature, analysed, asked, batches, caveats, obstacle
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +25,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Delta(Metric):
+class Delta(ByCurvature, Metric):
     """What adversarial training at the study's strength costs on clean inputs, three ways, from the two ends of the trade-off curve.
 
     With d = θ̂_ε − θ̂: `delta_exact` is α(θ̂_ε) − α(θ̂) on the evaluation split, `delta_quadratic` ½ dᵀH_e d, `delta_first_order`
@@ -37,17 +37,6 @@ class Delta(Metric):
     columns: tuple[Column, ...] = fixed(_COLUMNS)
     inner: Annotated[str | None, Field(description="attack to train with, e.g. native/n-fgsm; none: the study's")] = None
     warm: Annotated[bool, Field(description="start the adversarial training from the clean network")] = False
-    damping: Damping = "auto"
-    residual: Residual = 1e-4
-    products: Products = 200
-    limit: Limit = 0
-    box: Box = True
-    memory: Memory = 2.0
-    vectors: Vectors = None
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for a negative damping."""
-        check_damping(self.damping)
 
     def needs(self, task: Task, threat: Threat) -> Needs:
         """The clean and the adversarial fit."""
@@ -70,7 +59,6 @@ class Delta(Metric):
         from robustradar.numerics.curvature import hessian
         from robustradar.numerics.directional import directional
         from robustradar.numerics.problem import Problem, UnavailableError
-        from robustradar_tradeoff.analysis import batches
 
         problem = Problem(clean.model, bench.loss, batches(bench, "evaluation", self.limit))
         try:
@@ -90,8 +78,6 @@ class Delta(Metric):
         """How ε·IFA compares with what training did."""
         from robustradar.numerics import vector
         from robustradar.numerics.problem import UnavailableError
-        from robustradar_tradeoff.analysis import analysed, asked
-        from robustradar_tradeoff.influence import caveats, obstacle
 
         if bench.threat.eps == 0 or not d.any():
             return {name: Skipped("nothing to foretell: eps is 0, or both networks are the same") for name in _BY_INFLUENCE}

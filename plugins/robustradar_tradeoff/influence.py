@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from robustradar import CLEAN, Bench, Column, Fit, FitNeed, Measured, Metric, Needs, Outcome, Skipped, Task, Threat, fixed
-from robustradar_tradeoff.parameter import Box, Damping, Limit, Memory, Products, Residual, Vectors, check_damping
+from robustradar import CLEAN, Bench, Column, FitNeed, Measured, Metric, Needs, Outcome, Skipped, Task, Threat, fixed
+from robustradar.analysis import ByCurvature, analysed, asked, caveats, obstacle
 
 if TYPE_CHECKING:
     from robustradar.numerics.influence import Influence as Found
 
-RAISED = "damping-raised"
 MIXED = "mixed-curvature"
-# Chosen here: a gradient of more than a tenth of what the attack adds to it makes theta no minimum as far as the attack can tell.
-_CONVERGED = 0.1
 # Chosen here: an order that changes over three decades of damping is one of dampings, not of architectures.
 _TAU = 0.8
 _PRICES = ("delta_influence", "delta_first_order")
@@ -32,7 +29,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Influence(Metric):
+class Influence(ByCurvature, Metric):
     """What adversarial training at the study's strength would cost in clean loss, by the curvature of the cleanly trained network.
 
     Φ is how an infinitesimal attack turns the training gradient, IFA = −(H_t + μI)⁻¹Φ how the trained weights would answer.
@@ -42,18 +39,7 @@ class Influence(Metric):
 
     name: str = fixed("influence")
     columns: tuple[Column, ...] = fixed(_COLUMNS)
-    damping: Damping = "auto"
-    residual: Residual = 1e-4
-    products: Products = 200
-    limit: Limit = 0
-    box: Box = True
-    memory: Memory = 2.0
-    vectors: Vectors = None
     density: Annotated[int, Field(ge=0, description="random starts for the spectral density in the details, 50 products each; 0: none")] = 0
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for a negative damping."""
-        check_damping(self.damping)
 
     def needs(self, task: Task, threat: Threat) -> Needs:
         """The clean fit."""
@@ -62,7 +48,6 @@ class Influence(Metric):
     def measure(self, bench: Bench) -> Mapping[str, Outcome]:
         """Prices with a bootstrap over evaluation samples, eigenvalues with their error; what cannot be trusted is withheld."""
         from robustradar.numerics.problem import UnavailableError
-        from robustradar_tradeoff.analysis import analysed, asked
 
         fit = bench.fits["model"]
         try:
@@ -99,18 +84,6 @@ class Influence(Metric):
         return reviewed
 
 
-def obstacle(found: Found, residual: float) -> str | None:
-    """Why IFA is not to be trusted; None where it is."""
-    if found.residual is None:
-        return (
-            f"H_t + μI is indefinite at damping={found.damping:.3g}: {found.negative} Ritz values lie below −μ. "
-            f"A damping above {found.least_damping:.3g} would do"
-        )
-    if found.residual > residual:
-        return f"the solution's residual is {found.residual:.3g}, expected at most {residual:g}. Raise products, or the damping"
-    return None
-
-
 def unsteady(outcomes: Mapping[str, Mapping[str, Outcome]]) -> str | None:
     """Why the order of candidates by `delta_influence` is one of dampings; None where it is not.
 
@@ -131,20 +104,6 @@ def unsteady(outcomes: Mapping[str, Mapping[str, Outcome]]) -> str | None:
         if tau < _TAU:  # and not where it is NaN: prices that are all alike have no order to lose
             return f"the candidates' order changes with the damping: Kendall's tau between μ and {factor:.3g}·μ is {tau:.2f}, below {_TAU}"
     return None
-
-
-def caveats(found: Found, fit: Fit, eps: float) -> tuple[str, ...]:
-    """Flags: what is to be known of an analysis."""
-    from robustradar_tradeoff.analysis import differences
-
-    phi = float(found.attack.Phi.double().norm())
-    ill = {
-        f"zero-gradients:{found.attack.zero_gradient_samples}/{found.attack.samples}": found.attack.zero_gradient_samples > 0,
-        f"not-converged:{found.gradient_norm:.2g}": found.gradient_norm > _CONVERGED * eps * phi,
-        f"{RAISED}:{found.damping:.2g}": found.raised,
-        f"curvature:{found.curvature}": found.curvature != "exact",
-    }
-    return (*(name for name, there in ill.items() if there), *differences(fit))
 
 
 def _price(name: str, found: Found, details: Mapping[str, Any], flags: tuple[str, ...]) -> Measured:

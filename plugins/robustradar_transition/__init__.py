@@ -2,7 +2,12 @@
 
 from robustradar import Metric, hookimpl
 from robustradar_transition import linear
+from robustradar_transition.catastrophic import Catastrophic
+from robustradar_transition.connectivity import Connectivity
+from robustradar_transition.eps_star import EpsStar
+from robustradar_transition.overfitting import Overfitting
 from robustradar_transition.strength import CriticalStrength, Replicates, critical_strength
+from robustradar_transition.trajectory import Trajectory
 
 __all__ = ["CriticalStrength", "Replicates", "critical_strength", "robustradar_metrics"]
 
@@ -10,4 +15,4 @@ __all__ = ["CriticalStrength", "Replicates", "critical_strength", "robustradar_m
 @hookimpl
 def robustradar_metrics() -> tuple[Metric, ...]:
     """The transition's metrics."""
-    return (*linear.metrics(),)
+    return (*linear.metrics(), EpsStar(), Overfitting(), Trajectory(), Catastrophic(), Connectivity())

@@ -78,16 +78,31 @@ def _hermite(eps: Floats, losses: Floats, thresholds: Floats, slopes: Floats) ->
     # In units of the second strength: L = R + S t + A t**2.
     R, S = losses[:, 0], slopes * eps[1]
     A = losses[:, 1] - R - S
+    t = parabola(np.stack([R, S, A], 1), thresholds)
+    # A parabola that has turned before the second point and is not above the threshold there says nothing of what comes after.
+    turned = (losses[:, 1] <= thresholds) & (S + 2 * A <= 0)
+    return Crossing(np.where(turned, np.inf, t * eps[1]), turned, losses, np.stack([R, slopes, A / eps[1] ** 2], 1))
+
+
+def parabola(coefficients: Floats, thresholds: Floats) -> Floats:
+    """Return where R + S t + A t**2 rises through the threshold for the first time after 0.
+
+    Args:
+        coefficients: [B, 3]: R, S and A.
+        thresholds: [B].
+
+    Returns:
+        [B]: minus infinity where R is above the threshold, infinity where the parabola turns before it gets there, or only falls.
+    """
+    R, S, A = coefficients.T
     gap = np.maximum(thresholds - R, 0)
     root = S**2 + 4 * A * gap
     with np.errstate(all="ignore"):
-        below = np.sqrt(np.maximum(root, 0)) + S
+        size = np.sqrt(np.maximum(root, 0)) + np.abs(S)  # nothing cancels
         # 0 / 0 is a level start at the threshold itself.
-        t = np.where(gap == 0, 0.0, 2 * gap / below)
-    # A parabola that has turned before the second point and is not above the threshold there says nothing of what comes after.
-    turned = (losses[:, 1] <= thresholds) & (S + 2 * A <= 0)
-    missed = turned | (root < 0)
-    return Crossing(np.where(missed, np.inf, t * eps[1]), turned, losses, np.stack([R, slopes, A / eps[1] ** 2], 1))
+        t = np.where(S < 0, size / (2 * A), np.where(gap == 0, 0.0, 2 * gap / size))
+    missed = (root < 0) | ((S < 0) & (A <= 0))
+    return np.where(thresholds < R, -np.inf, np.where(missed, np.inf, t))
 
 
 def _linked(eps: Floats, losses: Floats, thresholds: Floats) -> Crossing:

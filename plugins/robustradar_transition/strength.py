@@ -121,7 +121,7 @@ def critical_strength(
     draws = [best] if math.isinf(best) else [-math.inf, math.inf]  # no replicates, no interval: a number alone may lie anywhere
     if replicates is not None:
         draws = crossing(fit, eps, *_drawn(replicates, len(points), fit, level)).eps.tolist()
-    low, high = _interval(draws, level, last)
+    low, high = interval(draws, level, last)
     return CriticalStrength(
         value=best if math.isfinite(best) else None,
         low=low,
@@ -146,8 +146,14 @@ def _status(best: float, broken: bool, first: float, last: float) -> Status:
     return "measured" if first <= best <= last else "extrapolated"
 
 
-def _interval(draws: list[float], level: float, last: float) -> tuple[float | None, float | None]:
-    """Return the ends between which the level's share of draws lies, censored ones as what is known of them."""
+def interval(draws: list[float], level: float, last: float | None) -> tuple[float | None, float | None]:
+    """Return the ends between which the level's share of draws lies, censored ones as what is known of them.
+
+    Args:
+        draws: crossings; minus infinity below zero, infinity beyond the last strength.
+        level: coverage, 0 < level < 1.
+        last: the last strength; None where there is none.
+    """
     ordered, tail = sorted(draws), (1 - level) / 2 * (len(draws) - 1)
     low, high = ordered[math.floor(tail)], ordered[-1 - math.floor(tail)]
     return None if low == -math.inf else last if low == math.inf else low, None if high == math.inf else max(high, 0.0)

@@ -64,7 +64,7 @@ def _ranking(result: Result, form: str) -> str:
     marks = _flag_marks(result)
 
     def cells_of(candidate: str) -> list[str]:
-        return [_cell(cells.get((candidate, metric, column.name)), marks) for metric, column in shown]
+        return [_cell(cells.get((candidate, metric, column.name)), result, marks) for metric, column in shown]
 
     rows = [[row.rank, f"{row.rank_low}–{row.rank_high}", row.candidate, *cells_of(row.candidate)] for row in result.ranking.rows] + [
         ["–", "", name, *cells_of(name)] for name, _ in result.ranking.unranked
@@ -90,7 +90,7 @@ def _heads(shown: Sequence[tuple[str, Column]], result: Result) -> list[str]:
     titles = [_title(column) for _, column in shown]
     heads = []
     for metric, column in shown:
-        unit = {"fraction": " %", "1": "", "loss": ""}.get(column.unit, f" ({column.unit})")
+        _, unit, _ = _shown_in(column, result)
         star = "*" if column.name in result.ranking.columns else ""
         parameters = metric.partition(":")[2] if titles.count(_title(column)) > 1 else ""
         heads.append(" ".join(filter(None, [f"{_title(column)}{unit}", parameters, _ARROWS[column.direction]])) + star)
@@ -101,15 +101,25 @@ def _title(column: Column) -> str:
     return column.name.replace("_", " ")
 
 
-def _cell(score: Score | None, marks: dict[str, str]) -> str:
-    """A number with its half-width and the letters of its flags, or the state."""
+def _shown_in(column: Column, result: Result) -> tuple[int, str, int]:
+    """What a column's values are multiplied by, the title of the unit that it makes, and the decimals of a value with an interval."""
+    task = result.study.task
+    if column.unit == "fraction":
+        return 100, " %", 1
+    if column.unit == "strength" and len(task.shape) == 3 and task.bounds == (0, 1):
+        return 255, " (1/255)", 2
+    return 1, "" if column.unit in ("1", "loss", "strength") else f" ({column.unit})", 3
+
+
+def _cell(score: Score | None, result: Result, marks: dict[str, str]) -> str:
+    """A number with its half-width and the letters of its flags, a bound where that is all there is, or the state."""
     match score.outcome if score else None:
         case Measured() as found if score is not None:
-            scale = 100 if score.column.unit == "fraction" else 1
+            scale, _, digits = _shown_in(score.column, result)
             flags = "".join(sorted({marks[flag] for flag in found.flags}))
             if found.low is None or found.high is None:
-                return f"{_number(scale * found.value)}{flags and ' ' + flags}"
-            digits = 1 if scale == 100 else 3
+                bound = {found.low: "≥ ", found.high: "≤ "}.get(found.value, "")
+                return f"{bound}{_number(scale * found.value)}{flags and ' ' + flags}"
             half = scale * (found.high - found.low) / 2
             return f"{scale * found.value:.{digits}f} ±{half:.{digits}f}{flags and ' ' + flags}"
         case Failed():

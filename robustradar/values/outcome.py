@@ -18,7 +18,7 @@ class Measured:
     Attributes:
         value: Finite.
         low: Lower end of the 95 % interval or bound; None where the value is exact or no interval is known.
-        high: Upper end.
+        high: Upper end. A value that equals its only end is a bound itself: it lies there or beyond.
         flags: What is to be known before the value is trusted; they stay with it wherever it is shown.
         details: JSON values that explain it.
         samples: Per-sample values [n] whose mean is `value`, or None. Kept beside the JSON, for paired comparisons.
@@ -57,7 +57,7 @@ class Column:
     Attributes:
         name: As rankers and tables name it: lower-case words joined by underscores.
         direction: Whether higher or lower is better, or neither.
-        unit: ``fraction``, ``loss``, ``1`` or the like.
+        unit: ``fraction``, ``loss``, ``1``, ``strength`` (of an attack, in the data's own units; tables show images' in 1/255) or the like.
     """
 
     name: str

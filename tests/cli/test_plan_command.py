@@ -51,6 +51,16 @@ def test_what_rank_has_stored_is_not_forecast(run: Run, tiny: str) -> None:
     assert closing == "2 networks for 3 needs of the metrics; 0 to train, 2 in the store; 0 measurements to make."
 
 
+def test_networks_that_results_will_call_for_are_announced(run: Run, tiny: str) -> None:
+    metric = "--metric transition/eps-star"
+    closing = run(f"plan {tiny} --arch linear {metric} --no-timing").out.splitlines()[-1]
+    assert closing == (
+        "1 networks for 1 needs of the metrics; 1 to train, 0 in the store; 1 measurements to make. "
+        "Up to 6 networks more as results call for them."
+    )
+    assert run(f"plan {tiny} --arch linear {metric} --seeds 2 --no-timing --json").json["further"] == 12
+
+
 def test_without_timing_nothing_is_built(run: Run, tiny: str) -> None:
     Path("nets.py").write_text(
         "import robustradar\n"

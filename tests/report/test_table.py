@@ -1,6 +1,7 @@
 """The tables of a small hand-made result, literally."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -122,6 +123,40 @@ def test_more_flags_than_letters(result: Result) -> None:
     scores = tuple(replace(s, outcome=Measured(0.5, flags=(f"flag-{i:02d}",))) for i in range(27) for s in result.scores[:1])
     text = table.text(replace(result, scores=scores))
     assert "\nz = flag-25\naa = flag-26" in text
+
+
+STRENGTH = Column("eps_star", "higher", "strength")
+
+
+def shown(result: Result, found: Measured, **task: Any) -> tuple[str, str]:
+    """Title and cell of a strength, of which the page in Markdown has the same."""
+    study = replace(result.study, task=replace(result.study.task, **task))
+    asked = replace(result, study=study, scores=(Score("a", "m", STRENGTH, found),), ranking=Ranking((), (), (("a", "no reason"),)))
+    head, _, row = table.text(asked).splitlines()[:3]
+    title, cell = head.partition("candidate")[2].strip(), row.partition(" a ")[2].strip()
+    assert f"{title} |" in table.document(asked)
+    assert f"{cell} |" in table.document(asked)
+    return title, cell
+
+
+def test_strengths_on_images_are_in_255ths(result: Result) -> None:
+    assert shown(result, Measured(3.33 / 255)) == ("eps star (1/255) ↑", "3.33")
+    assert shown(result, Measured(3.33 / 255, 3 / 255, 4 / 255)) == ("eps star (1/255) ↑", "3.33 ±0.50")
+
+
+@pytest.mark.parametrize("task", [{"bounds": None}, {"bounds": (-1.0, 1.0)}, {"shape": (64,)}])
+def test_strengths_on_other_data_are_in_the_datas_units(result: Result, task: dict[str, Any]) -> None:
+    assert shown(result, Measured(0.25, 0.2, 0.3), **task) == ("eps star ↑", "0.250 ±0.050")
+
+
+def test_a_value_that_is_but_a_bound_is_shown_as_one(result: Result) -> None:
+    cells = {name: shown(result, found)[1] for name, found in {
+        "at least": Measured(12.8 / 255, low=12.8 / 255),
+        "at most": Measured(12.8 / 255, high=12.8 / 255),
+        "with one end": Measured(12.8 / 255, low=10 / 255),
+        "alone": Measured(12.8 / 255),
+    }.items()}  # fmt: skip
+    assert cells == {"at least": "≥ 12.8", "at most": "≤ 12.8", "with one end": "12.8", "alone": "12.8"}
 
 
 def test_a_metric_that_was_skipped_shows_its_next_column(result: Result) -> None:

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from robustradar import Measured, Outcome, Result, Skipped
+from robustradar.numerics import influence as numerics
 from robustradar.numerics.influence import Influence, Settings, influence
 from robustradar.numerics.problem import Problem
 from robustradar.values import FitSpec
-from robustradar_tradeoff import analysis
 
 COLUMNS = {"delta_exact", "delta_exact_accuracy", "delta_quadratic", "delta_first_order", "ifa_cosine", "ifa_length_ratio"}
 BRIEF: dict[str, Any] = {"architectures": ("papers/mlp:width=4,depth=1,activation=tanh",), "eps": "0.2", "recipe": "quick:epochs=4"}
@@ -234,7 +234,7 @@ def analyses(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
         made.append(settings)
         return influence(train, evaluation, settings)
 
-    monkeypatch.setattr(analysis, "influence", counted)
+    monkeypatch.setattr(numerics, "influence", counted)
     return made
 
 

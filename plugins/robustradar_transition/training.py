@@ -1,0 +1,71 @@
+"""The networks that adversarial training losses are read from: from scratch, or fine-tuned from the clean one [P, algorithm A.1]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from robustradar import Bench, Fit, FitNeed, Objective, Threat
+
+# Steps between the learning rates that the range test tries, chosen here: half a decade. It tries three.
+_STRIDE = 3.0
+TRIALS = 3
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How networks are trained at a strength.
+
+    Attributes:
+        objective: What for.
+        clean: The network that fine-tuning starts from; None: training from scratch, as the study's recipe has it.
+        attack: The inner attack; None: the study's.
+        recipe: What fine-tuning changes in the recipe.
+    """
+
+    objective: Objective
+    clean: FitNeed | None = None
+    attack: str | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    def need(self, threat: Threat) -> FitNeed:
+        """The network at a threat."""
+        return FitNeed(self.objective, threat, self.attack, self.clean, self.recipe)
+
+
+def fine_tuning(fit: Fit, share: float) -> dict[str, Any]:
+    """What fine-tuning changes in the recipe of the clean fit: a share of its epochs, in which the rate rises and falls.
+
+    Empty for L-BFGS, which has no rate and no epochs, and goes from the clean minimum to the adversarial one.
+    """
+    recipe = fit.record.spec["recipe"]["parameters"]
+    if recipe["optimizer"] == "lbfgs":
+        return {}
+    epochs = max(2, round(share * recipe["epochs"]))
+    return {"epochs": epochs, "lr": recipe["lr"], "schedule": "rise-and-fall", "warmup": 0.5, "stop": 0, "patience": 0, "average": 0.0}
+
+
+def range_test(bench: Bench, trainer: Trainer, threat: Threat) -> tuple[Trainer, dict[str, float]]:
+    """The trainer with the learning rate that gets lowest in training against a one-step attack, and the loss that each rate got to.
+
+    R̂(θ̂(ε), ε) is a minimum over θ, so of several trainings the lowest is the nearest to it. The recipe's rate is tried, three times that,
+    and then once more in the direction that was better.
+
+    Args:
+        bench: What the metric has.
+        trainer: Fine-tunes.
+        threat: Where to try.
+    """
+    found: dict[float, float] = {}
+
+    def tried(lr: float) -> float:
+        one_step = replace(trainer, attack="native/fgm", recipe={**trainer.recipe, "lr": lr})
+        found[lr] = float(bench.train(one_step.need(threat)).record.epochs[-1]["train_objective_loss"])
+        return found[lr]
+
+    lr = float(trainer.recipe["lr"])
+    better = tried(_STRIDE * lr) < tried(lr)
+    tried(_STRIDE**2 * lr if better else lr / _STRIDE)
+    best = min(found, key=lambda lr: found[lr])
+    return replace(trainer, recipe={**trainer.recipe, "lr": best}), {f"{lr:g}": found[lr] for lr in sorted(found)}
