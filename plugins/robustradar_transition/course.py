@@ -96,10 +96,10 @@ def bound(metric: EpsStar, bench: Bench, start: Clean) -> CriticalStrength:
     def under(threat: Threat) -> Floats:
         return losses(bench, start.fit, "train", metric.trained_on, threat, _SAMPLES)
 
-    level, rest = float(start.train.mean()), under(bench.threat.at(0.0))
-    most = _most(bench.task, bench.threat)
+    rest, most = under(bench.threat.at(0.0)), _most(bench.task, bench.threat)
+    shift = start.train.mean() - rest.mean()
     search = Search(min(_tangent(bench, start), most), most, _RESOLUTION, _STEPS, "isotonic", bench.seed)
-    return searched(search, level + rest * 0, start.evaluation, lambda eps: level + under(bench.threat.at(eps)) - rest)
+    return searched(search, shift + rest, start.evaluation, lambda eps: shift + under(bench.threat.at(eps)))
 
 
 def trained(metric: EpsStar, bench: Bench, start: Clean, lower: CriticalStrength) -> Found:

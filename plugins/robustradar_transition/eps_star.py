@@ -77,6 +77,8 @@ class EpsStar(ByCurvature, Metric):
 
     def needs(self, task: Task, threat: Threat) -> Needs:
         """The clean fit; further ones as the search goes."""
+        if self.objective != "ce" and task.classes is None:
+            return Needs()
         tried = TRIALS if self.lr == "auto" else 0
         further = {"scratch": self.trainings, "fast": self.points + tried, "hermite": 1 + tried, "expansion": 0}[self.method]
         return Needs(fits={"clean": self.clean(threat)}, attacks={"attack": AttackNeed()}, further=further)

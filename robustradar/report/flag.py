@@ -35,6 +35,7 @@ MEANING = {
     "one-step-fooled": "trained against one step at this strength, the network loses twice as much under the iterated attack",
     "decayed-slope": "training had weight decay, with which the loss starts to rise less steeply than the slope that was used",
     "confounded": "the candidates' order is mostly that of their clean evaluation losses (tau): worse generalisation raises it, too",
+    "barrier-still-falling": "with half the epochs for the bend the barrier is higher by more than a tenth: more would lower it further",
     "claimed-0": "the paper's claim for this number is 0",
     "claimed-1": "the paper's claim for this number is 1",
     "claimed-1/2": "the paper's claim for this number is 1/2",
