@@ -45,13 +45,13 @@ class EpsStar(ByCurvature, Metric):
     )
     objective: Annotated[Literal["ce", "trades", "mart"], Field(description="what is trained and compared")] = "ce"
     beta: Annotated[float, Field(ge=0, description="weight of the divergence in trades and mart")] = 6.0
-    attack: Annotated[Literal["pgd", "fgm"], Field(description="of fine-tuning: one step, or the iterated one")] = "pgd"
-    inner: Annotated[str | None, Field(description="iterated attack to train with; none: the study's")] = None
+    attack: Annotated[Literal["pgd", "fgm"], Field(description="of fine-tuning: one step, or several")] = "pgd"
+    inner: Annotated[str | None, Field(description="attack to train with; none: the study's, and PGD of three steps to fine-tune")] = None
     points: Annotated[int, Field(ge=1, le=10, description="strengths to fine-tune at, for fast")] = 3
     trainings: Annotated[int, Field(ge=1, le=50, description="most strengths to train at from scratch")] = 5
     resolution: Annotated[float, Field(gt=0, description="the search ends where it knows eps_star to this share")] = 0.1
     warm: Annotated[bool, Field(description="start the trainings of scratch from the clean network")] = False
-    share: Annotated[float, Field(gt=0, le=1, description="epochs of a fine-tuning over those of the recipe")] = 0.2
+    share: Annotated[float, Field(gt=0, le=1, description="epochs of a fine-tuning over those of the recipe")] = 0.3
     lr: Annotated[float | Literal["auto"], Field(description="highest rate of fine-tuning; auto: by a range test")] = "auto"
     fit: Annotated[
         FitName | Literal["auto"],

@@ -12,9 +12,9 @@ from robustradar_transition.link import Floats
 from robustradar_transition.sampled import resampled
 from robustradar_transition.strength import CriticalStrength, FitName, Replicates, critical_strength
 
-# Of the law that the loss rises with, (strength)**k: between the linear rise of an attack on a fixed network, k = 1, and what the weights'
-# answer and the network's curvature leave of it; where two strengths are known, k is theirs, within these limits.
-_RISE, _LEAST, _MOST = 1.5, 0.5, 4.0
+# Of the law that the loss rises with, (strength)**k, chosen here: where two strengths are known, k is theirs, within these limits. A rise
+# that slows down is taken for noise, lest the next strength lie far beyond.
+_RISE, _LEAST, _MOST = 1.5, 1.0, 4.0
 _STRIDE = 3.0
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from robustradar import Bench, Fit, FitNeed, Objective, Threat
+
+if TYPE_CHECKING:
+    from robustradar_transition.eps_star import EpsStar
 
 # Steps between the learning rates that the range test tries, chosen here: half a decade. It tries three.
 _STRIDE = 3.0
 TRIALS = 3
+# Near a trained network few steps make up for many: a fine-tuning of so many got as low as ten in trials.
+_PGD = "native/pgd:steps=3,keep=last"
+_FGM = "native/fgm"
 
 
 @dataclass(frozen=True)
@@ -34,23 +40,26 @@ class Trainer:
         return FitNeed(self.objective, threat, self.attack, self.clean, self.recipe)
 
 
-def fine_tuning(fit: Fit, share: float) -> dict[str, Any]:
-    """What fine-tuning changes in the recipe of the clean fit: a share of its epochs, in which the rate rises and falls.
+def fine_tuner(metric: EpsStar, fit: Fit, clean: FitNeed) -> Trainer:
+    """Fine-tuning from the clean fit for a share of its recipe's epochs, in which the rate rises and falls.
 
-    Empty for L-BFGS, which has no rate and no epochs, and goes from the clean minimum to the adversarial one.
+    L-BFGS, which has neither rate nor epochs, goes from the clean minimum to the adversarial one.
     """
     recipe = fit.record.spec["recipe"]["parameters"]
-    if recipe["optimizer"] == "lbfgs":
-        return {}
-    epochs = max(2, round(share * recipe["epochs"]))
-    return {"epochs": epochs, "lr": recipe["lr"], "schedule": "rise-and-fall", "warmup": 0.5, "stop": 0, "patience": 0, "average": 0.0}
+    changes: dict[str, Any] = {}
+    if recipe["optimizer"] != "lbfgs":
+        changes = {"epochs": max(2, round(metric.share * recipe["epochs"])), "lr": recipe["lr"] if metric.lr == "auto" else metric.lr}
+        changes |= {"schedule": "rise-and-fall", "warmup": 0.5, "stop": 0, "patience": 0, "average": 0.0}
+    # The minimum that L-BFGS goes to is that of the attack, and so the study's, as from scratch.
+    iterated = metric.inner or (_PGD if changes else None)
+    return Trainer(metric.trained_on, clean, _FGM if metric.attack == "fgm" else iterated, changes)
 
 
 def range_test(bench: Bench, trainer: Trainer, threat: Threat) -> tuple[Trainer, dict[str, float]]:
     """The trainer with the learning rate that gets lowest in training against a one-step attack, and the loss that each rate got to.
 
     R̂(θ̂(ε), ε) is a minimum over θ, so of several trainings the lowest is the nearest to it. The recipe's rate is tried, three times that,
-    and then once more in the direction that was better.
+    and then once more in the direction that was better, each for half the epochs: much shorter trials prefer rates that are too small.
 
     Args:
         bench: What the metric has.
@@ -60,7 +69,7 @@ def range_test(bench: Bench, trainer: Trainer, threat: Threat) -> tuple[Trainer,
     found: dict[float, float] = {}
 
     def tried(lr: float) -> float:
-        one_step = replace(trainer, attack="native/fgm", recipe={**trainer.recipe, "lr": lr})
+        one_step = replace(trainer, attack=_FGM, recipe={**trainer.recipe, "lr": lr, "epochs": max(2, trainer.recipe["epochs"] // 2)})
         found[lr] = float(bench.train(one_step.need(threat)).record.epochs[-1]["train_objective_loss"])
         return found[lr]
 
