@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from robustradar import ADVERSARIAL, AttackNeed, Bench, Column, FitNeed, Measured, Metric, Needs, Outcome, Skipped, Task, Threat, fixed
+from robustradar_transition.eps_star import EpsStar
 
 GIVEN = "the weights were given, and each strength needs a training"
 NO_CLASSES = "an accuracy needs classes, and the data are regression"
@@ -20,11 +21,12 @@ NO_STRENGTH = (
 )
 # [P, table 2] has unstable strengths of 8/255 and 12/255: for a study at 8/255, the second and the third of these.
 _STRENGTHS = (0.5, 1.0, 1.5, 2.0)
+_COLUMNS = (Column("unstable_eps", "higher", "strength"), Column("eps_star_share", "none", "1"))
 
 
 @dataclass(frozen=True)
 class Catastrophic(Metric):
-    """The unstable strength: the smallest at which training with one-step attacks collapses; ε* is claimed to be below it [P, section 5.2].
+    """The unstable strength: the smallest at which training with one-step attacks collapses; ε* is found to be below it [P, section 5.2].
 
     At every strength a network is trained with the attack `inner`, and its last weights are kept, as those of an earlier epoch would hide a
     collapse that comes later. It has collapsed where its evaluation accuracy under the study's attack, which must be one of many steps, is
@@ -35,13 +37,19 @@ class Catastrophic(Metric):
     the last strength, without an upper end and flagged ``beyond-grid``; if a larger strength has not collapsed, it is flagged
     ``not-monotone``; if the study's attack is at no strength the stronger one, ``one-step-is-as-good``. Strengths whose ball holds the
     data's whole range are left out. Details: accuracies at every strength.
+
+    `eps_star_share` is ε*, by one of the methods of `transition/eps-star`, over the unstable strength: [P] has it below 1.
     """
 
     name: str = fixed("catastrophic")
-    columns: tuple[Column, ...] = fixed((Column("unstable_eps", "higher", "strength"),))
+    columns: tuple[Column, ...] = fixed(_COLUMNS)
     strengths: Annotated[tuple[float, ...], Field(description="rising multiples of the study's strength, joined by +")] = _STRENGTHS
     collapse: Annotated[float, Field(ge=0, lt=1, description="accuracy under the study's attack that counts as about zero")] = 0.05
     inner: Annotated[str, Field(description="one-step attack to train with, e.g. native/n-fgsm")] = "native/fgm"
+    eps_star: Annotated[
+        Literal["none", "scratch", "fast", "hermite", "expansion"],
+        Field(description="method of the ε* that is compared"),
+    ] = "fast"
 
     def __post_init__(self) -> None:
         """Raises ValueError where the strengths do not rise from above 0."""
@@ -51,12 +59,19 @@ class Catastrophic(Metric):
             raise ValueError(f"strengths: got {got}, expected multiples of the study's strength that rise from above 0, such as 0.5+1+2")
 
     def needs(self, task: Task, threat: Threat) -> Needs:
-        """A fit for every strength, and the study's attack at it."""
+        """A fit for every strength, and the study's attack at it; what ε* takes beside them."""
         grid = [threat.at(eps) for eps in self._grid(task, threat)] if task.classes is not None else []
+        star = self._star()
+        beside = star.needs(task, threat) if star and grid else Needs()
         return Needs(
-            fits={str(at.eps): FitNeed(ADVERSARIAL, at, self.inner, recipe={"select": "last"}) for at in grid},
-            attacks={str(at.eps): AttackNeed(threat=at, loss=False) for at in grid},
+            fits={**beside.fits, **{str(at.eps): FitNeed(ADVERSARIAL, at, self.inner, recipe={"select": "last"}) for at in grid}},
+            attacks={**beside.attacks, **{str(at.eps): AttackNeed(threat=at, loss=False) for at in grid}},
+            further=beside.further,
         )
+
+    def _star(self) -> EpsStar | None:
+        """The metric that finds ε*."""
+        return None if self.eps_star == "none" else EpsStar(method=self.eps_star)
 
     def measure(self, bench: Bench) -> Mapping[str, Outcome]:
         """Finds the first collapse."""
@@ -67,7 +82,7 @@ class Catastrophic(Metric):
         elif any(fit.record.spec["weights"] for fit in bench.fits.values()):
             reason = GIVEN
         if reason is not None:
-            return {"unstable_eps": Skipped(reason)}
+            return {column.name: Skipped(reason) for column in self.columns}
         chance = _constant(bench)
         points = [_point(bench, eps) for eps in grid]
         for point in points:
@@ -77,7 +92,10 @@ class Catastrophic(Metric):
             "constant_answer": chance,
             "left_out": [_times(bench.threat.eps, s) for s in self.strengths[len(grid) :]],
         }
-        return {"unstable_eps": _first(points, details)}
+        unstable, star = _first(points, details), self._star()
+        if star is None:
+            return {"unstable_eps": unstable, "eps_star_share": Skipped("eps_star=none: ε* was not asked for")}
+        return {"unstable_eps": unstable, "eps_star_share": _share(star.measure(bench)["eps_star"], unstable)}
 
     def _grid(self, task: Task, threat: Threat) -> tuple[float, ...]:
         """The strengths above 0 whose ball leaves out some of the data's range."""
@@ -108,6 +126,16 @@ def _first(points: list[dict[str, Any]], details: dict[str, Any]) -> Measured:
     if not all(collapsed[first:]):
         flags = ("not-monotone", *flags)
     return Measured(points[first]["eps"], points[first - 1]["eps"] if first else 0.0, points[first]["eps"], flags, details)
+
+
+def _share(star: Outcome, unstable: Measured) -> Outcome:
+    """ε* over the unstable strength; its interval is that of the least and the largest ratio within both."""
+    if not isinstance(star, Measured):
+        return Skipped(f"there is no ε*: {star.reason}")
+    low = None if star.low is None or unstable.high is None else star.low / unstable.high
+    high = None if star.high is None or not unstable.low else star.high / unstable.low
+    details = {"eps_star": star.value, "unstable_eps": unstable.value, "method": star.details["method"]}
+    return Measured(star.value / unstable.value, low, high, (*star.flags, *unstable.flags), details)
 
 
 def _point(bench: Bench, eps: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robustradar import Attacked, AttackNeed, Measured, Outcome, Skipped, Task, Threat, UsageError
 from robustradar.numerics.agreement import wilson
 from robustradar.values import Ref
-from robustradar_transition.catastrophic import GIVEN, NO_CLASSES, NO_STRENGTH, Catastrophic
+from robustradar_transition.catastrophic import GIVEN, NO_CLASSES, NO_STRENGTH, Catastrophic, _share
 
 EPS = 0.1
 
@@ -33,7 +33,7 @@ class Sure:
 
 def found(*points: tuple[float, int, int], **parameters: Any) -> Measured:
     """The outcome for (multiple of the strength, right answers of 20 under the attack, and under the inner one)."""
-    metric = Catastrophic(strengths=tuple(multiple for multiple, _, _ in points), **parameters)
+    metric = Catastrophic(strengths=tuple(multiple for multiple, _, _ in points), eps_star="none", **parameters)
     fits = {str(m * EPS): fit(({"evaluation_adversarial_accuracy": inner / 20},)) for m, _, inner in points}
     attacks = {str(m * EPS): Sure(many) for m, many, _ in points}
     outcome = metric.measure(bench(fits, attacks=attacks))["unstable_eps"]
@@ -115,7 +115,7 @@ def task(classes: int | None = 10) -> Task:
 )
 def test_strengths_whose_ball_holds_the_range_are_left_out(threat: Threat, kept: int) -> None:
     """The range [0, 1] of 64 pixels has the diameter 1 in linf, 8 in l2 and 64 in l1."""
-    needs = Catastrophic().needs(task(), threat)
+    needs = Catastrophic(eps_star="none").needs(task(), threat)
     assert len(needs.fits) == len(needs.attacks) == kept
     strengths = [need.threat.eps for need in needs.fits.values() if need.threat]
     assert strengths == pytest.approx([m * threat.eps for m in (0.5, 1.0, 1.5, 2.0)[:kept]])
@@ -125,7 +125,9 @@ def test_strengths_whose_ball_holds_the_range_are_left_out(threat: Threat, kept:
 def test_what_is_left_out_is_in_the_details() -> None:
     fits = {"0.45": fit(({"evaluation_adversarial_accuracy": 0.8},))}
     threat = Threat(math.inf, 0.45, (0.0, 1.0))
-    outcome = Catastrophic(strengths=(1.0, 3.0)).measure(bench(fits, attacks={"0.45": Sure(10)}, threat=threat))["unstable_eps"]
+    outcome = Catastrophic(strengths=(1.0, 3.0), eps_star="none").measure(bench(fits, attacks={"0.45": Sure(10)}, threat=threat))[
+        "unstable_eps"
+    ]
     assert isinstance(outcome, Measured)
     assert (outcome.value, outcome.details["left_out"]) == (0.45, [pytest.approx(1.35)])
 
@@ -137,17 +139,20 @@ def test_nothing_to_train_at_is_skipped() -> None:
     )
     assert NO_STRENGTH.format(eps=2.0) == reason
     given = bench({}, threat=Threat(math.inf, 2.0, (0.0, 1.0)))
-    assert Catastrophic().measure(given) == {"unstable_eps": Skipped(reason)}
+    assert Catastrophic().measure(given) == dict.fromkeys(("unstable_eps", "eps_star_share"), Skipped(reason))
 
 
 def test_regression_is_skipped() -> None:
     assert Catastrophic().needs(task(None), Threat(2.0, 1.0, None)).fits == {}
     reason = "an accuracy needs classes, and the data are regression"
-    assert Catastrophic().measure(bench({}, classes=None)) == {"unstable_eps": Skipped(reason)}
+    assert Catastrophic().measure(bench({}, classes=None)) == dict.fromkeys(("unstable_eps", "eps_star_share"), Skipped(reason))
     assert reason == NO_CLASSES
 
 
-ACCEPTED = "Accepted: strengths: tuple[float, ...] = 0.5+1+1.5+2, collapse: float >= 0 < 1 = 0.05, inner: str = native/fgm."
+ACCEPTED = (
+    "Accepted: strengths: tuple[float, ...] = 0.5+1+1.5+2, collapse: float >= 0 < 1 = 0.05, inner: str = native/fgm, "
+    "eps_star: none|scratch|fast|hermite|expansion = fast."
+)
 RISING = "expected multiples of the study's strength that rise from above 0, such as 0.5+1+2"
 
 
@@ -172,7 +177,7 @@ DIGITS: dict[str, Any] = {"data": "digits:train_limit=300,eval_limit=100", "eps"
 
 
 def test_the_inner_attack_is_trained_with_to_the_last_epoch_and_the_studys_measures() -> None:
-    plan = prepared("transition/catastrophic:inner=native/n-fgsm", **DIGITS, attack="native/square").plan
+    plan = prepared("transition/catastrophic:inner=native/n-fgsm,eps_star=none", **DIGITS, attack="native/square").plan
     assert [str(spec.threat) for spec in plan.fits] == ["linf 0.15", "linf 0.3", "linf 0.45", "linf 0.6"]
     assert {spec.attack.id for spec in plan.fits if spec.attack} == {"native/n-fgsm"}
     assert {dict(spec.recipe.parameters)["select"] for spec in plan.fits} == {"last"}
@@ -181,7 +186,7 @@ def test_the_inner_attack_is_trained_with_to_the_last_epoch_and_the_studys_measu
 
 def test_fgm_training_collapses_on_digits(tmp_path: Path) -> None:
     study: dict[str, Any] = DIGITS | {"recipe": "quick:epochs=60,lr=0.01", "attack": "native/pgd:steps=5"}
-    outcome: Outcome = by_column(ran(tmp_path, "transition/catastrophic:strengths=0.5+1", **study))["unstable_eps"]
+    outcome: Outcome = by_column(ran(tmp_path, "transition/catastrophic:strengths=0.5+1,eps_star=none", **study))["unstable_eps"]
     assert isinstance(outcome, Measured)
     assert (outcome.value, outcome.low, outcome.high) == (0.3, 0.15, 0.3)
     stable, unstable = outcome.details["points"]
@@ -196,5 +201,38 @@ def test_given_weights_are_skipped(tmp_path: Path) -> None:
     first = ran(tmp_path, "baselines/clean-accuracy", **study)
     given = (f"papers/mlp:width=32,depth=1={first.fits[0].weights}",)
     outcomes = by_column(ran(tmp_path, "transition/catastrophic", **study | {"architectures": None, "weights": given}))
-    assert outcomes == {"unstable_eps": Skipped(GIVEN)}
+    assert outcomes == dict.fromkeys(("unstable_eps", "eps_star_share"), Skipped(GIVEN))
     assert GIVEN == "the weights were given, and each strength needs a training"
+
+
+# Beside the critical strength
+
+
+@pytest.mark.parametrize(
+    ("star", "unstable", "share"),
+    [
+        (Measured(0.1, 0.05, 0.15, ("a",), {"method": "fast"}), Measured(0.4, 0.2, 0.4), (0.25, 0.125, 0.75)),
+        (Measured(0.1, 0.05, 0.15, ("a",), {"method": "fast"}), Measured(0.4, 0.4, None, ("beyond-grid",)), (0.25, None, 0.375)),
+        (Measured(0.5, 0.5, None, ("beyond-grid",), {"method": "fast"}), Measured(0.4, 0.0, 0.4), (1.25, 1.25, None)),
+    ],
+)
+def test_the_share_is_between_the_least_and_the_largest_ratio(star: Measured, unstable: Measured, share: tuple[float | None, ...]) -> None:
+    outcome = _share(star, unstable)
+    assert isinstance(outcome, Measured)
+    assert (outcome.value, outcome.low, outcome.high) == pytest.approx(share)
+    assert outcome.flags == (*star.flags, *unstable.flags)
+    assert outcome.details == {"eps_star": star.value, "unstable_eps": unstable.value, "method": "fast"}
+
+
+def test_without_a_critical_strength_there_is_no_share() -> None:
+    assert _share(Skipped("below-zero: why"), Measured(0.1)) == Skipped("there is no ε*: below-zero: why")
+
+
+def test_the_critical_strength_is_that_of_its_own_metric(tmp_path: Path) -> None:
+    study = DIGITS | {"recipe": "quick:epochs=8"}
+    metrics = ("transition/catastrophic:strengths=1", "transition/catastrophic:strengths=1,eps_star=none", "transition/eps-star")
+    asked, unasked, star = ({s.column.name: s.outcome for s in ran(tmp_path, metric, **study).scores} for metric in metrics)
+    assert isinstance(star["eps_star"], Measured) and isinstance(asked["eps_star_share"], Measured)
+    assert asked["eps_star_share"].details["eps_star"] == star["eps_star"].value
+    assert asked["unstable_eps"].value == unasked["unstable_eps"].value  # type: ignore[union-attr]
+    assert unasked["eps_star_share"] == Skipped("eps_star=none: ε* was not asked for")
