@@ -106,7 +106,7 @@ def trained(metric: EpsStar, bench: Bench, start: Clean, lower: CriticalStrength
     """By networks at other strengths: from scratch, or fine-tuned.
 
     Raises:
-        UnavailableError: The slope of hermite cannot be had.
+        UnavailableError: The slope of hermite cannot be had, or fine-tuning diverges.
     """
     most = _most(bench.task, bench.threat)
     first = min(_BEYOND_BOUND * (lower.value or lower.low or 0.0), most) or bench.threat.eps or most
@@ -128,7 +128,8 @@ def trained(metric: EpsStar, bench: Bench, start: Clean, lower: CriticalStrength
     histories = [_history(eps, fits[eps]) for eps in sorted(fits)]
     found = Found.of(strength, recipe=dict(trainer.recipe), range_test=tried, fits=histories)
     decayed = ("decayed-slope",) if metric.method == "hermite" and ridge(start.fit) else ()
-    return replace(found, flags=(*decayed, *(_fooled(histories, strength) if metric.attack == "fgm" else ())))
+    fooled = _fooled(histories, strength) if metric.attack == "fgm" or metric.inner else ()
+    return replace(found, flags=(*decayed, *_contradictions(strength, lower), *fooled))
 
 
 def _trainer(metric: EpsStar, bench: Bench, start: Clean, threat: Threat) -> tuple[Trainer, dict[str, float]]:
@@ -175,6 +176,13 @@ def _history(eps: float, fit: Fit) -> dict[str, Any]:
     record = fit.record
     seen = record.epochs[record.selected_epoch - 1]["train_objective_loss"]
     return {"eps": eps, "key": record.key, "epochs": len(record.epochs), "selected_epoch": record.selected_epoch, "while_training": seen}
+
+
+def _contradictions(strength: CriticalStrength, lower: CriticalStrength) -> tuple[str, ...]:
+    """Flags what minima cannot do: lose less under attack than the clean network does without, or cross the threshold below the bound."""
+    flags = ("clean-unfinished",) if min(loss for _, loss in strength.points) < strength.points[0][1] else ()
+    below = strength.value is not None and lower.value is not None and strength.value < lower.value
+    return (*flags, *(("below-bound",) if below else ()))
 
 
 def _fooled(histories: Sequence[Mapping[str, Any]], strength: CriticalStrength) -> tuple[str, ...]:

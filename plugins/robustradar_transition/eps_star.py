@@ -63,6 +63,8 @@ class EpsStar(ByCurvature, Metric):
         super().__post_init__()
         if self.lr != "auto" and not self.lr > 0:
             raise ValueError(f"lr: got {self.lr:g}, expected auto or a number above 0")
+        if self.method == "expansion" and self.fit != "auto":
+            raise ValueError(f"fit: got {self.fit} with method=expansion, expected auto, as nothing is fitted")
         if (self.fit == "hermite") != (self.method == "hermite") and self.fit != "auto":
             raise ValueError(f"fit: got {self.fit} with method={self.method}, expected hermite with hermite alone")
 
@@ -159,6 +161,6 @@ def _outcome(found: Found) -> Outcome:
     reasons = {
         "below-zero": "the training loss at strength 0 is above the clean evaluation loss, {threshold:.4g}, already",
         "beyond-grid": "the parabola turns before it reaches the clean evaluation loss, {threshold:.4g}",
-        "not-monotone": "the losses fall as the strength grows, and end below the clean evaluation loss, {threshold:.4g}",
+        "not-monotone": "the fit falls, or turns before it reaches the clean evaluation loss, {threshold:.4g}",
     }
     return Skipped(f"{status}: {reasons[status].format(threshold=details['threshold'])}")

@@ -11,7 +11,7 @@ from robustradar_transition.link import Floats
 
 DRAWS = 1000
 # Draws at a time: bounds the memory that indices take.
-_CHUNK = 2**22
+_CHUNK = 2**20
 
 
 def losses(bench: Bench, fit: Fit, split: str, objective: Objective, threat: Threat | None = None, limit: int = 0) -> Floats:

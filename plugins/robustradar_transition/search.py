@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from robustradar_transition.link import Floats
+from robustradar_transition.link import Floats, crossing
 from robustradar_transition.sampled import resampled
-from robustradar_transition.strength import CriticalStrength, FitName, Replicates, critical_strength
+from robustradar_transition.strength import CriticalStrength, FitName, Replicates, critical_strength, interval
 
 # Of the law that the loss rises with, (strength)**k, chosen here: where two strengths are known, k is theirs, within these limits. A rise
 # that slows down is taken for noise, lest the next strength lie far beyond.
 _RISE, _LEAST, _MOST = 1.5, 1.0, 4.0
 _STRIDE = 3.0
+# Multiple of the last strength up to which draws of the interval are followed.
+_FAR = 10.0
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,27 @@ def searched(
     points = [(eps, float(found[eps].mean())) for eps in strengths]
     reached = any(loss > threshold for _, loss in points)
     if len(points) == 1:  # below zero, which any second point says as well
-        points, drawn = [*points, (search.first, points[0][1])], drawn[:, [0, *range(drawn.shape[1])]]
+        points, drawn = [*points, (search.first, points[0][1])], np.column_stack([drawn[:, :1], drawn])
     fit = search.fit or ("isotonic" if reached else "line")
     P = len(points)
     replicates = Replicates(drawn[:, :P], thresholds, None if slopes is None else drawn[:, P])
-    return critical_strength(points, threshold, fit, None if slopes is None else float(slopes.mean()), replicates)
+    strength = critical_strength(points, threshold, fit, None if slopes is None else float(slopes.mean()), replicates)
+    if strength.value is None or fit in ("line", "hermite"):
+        return strength
+    low, high = interval(_crossings(fit, np.array([eps for eps, _ in points]), drawn[:, :P], thresholds), 0.95, None)
+    return replace(strength, low=low, high=high)
+
+
+def _crossings(fit: str, eps: Floats, drawn: Floats, thresholds: Floats) -> list[float]:
+    """Crossings of draws, those beyond the last strength by the line from the first point through the last.
+
+    The search ends close to the threshold, so that many draws of it lie beyond; a convex rise is steeper there than that line, which
+    so puts the end of the interval too far out rather than too near.
+    """
+    rise = drawn[:, -1] - drawn[:, 0]
+    far = drawn[:, -1] + (_FAR - 1) * np.maximum(rise, 0.0)
+    found: list[float] = crossing(fit, np.append(eps, _FAR * eps[-1]), np.column_stack([drawn, far]), thresholds, None).eps.tolist()
+    return found
 
 
 def proposed(losses: Mapping[float, float], threshold: float, first: float, most: float, resolution: float) -> float | None:

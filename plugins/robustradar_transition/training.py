@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from robustradar import Bench, Fit, FitNeed, Objective, Threat
+from robustradar.errors import Failure
+from robustradar.numerics.problem import UnavailableError
 
 if TYPE_CHECKING:
     from robustradar_transition.eps_star import EpsStar
@@ -65,16 +68,39 @@ def range_test(bench: Bench, trainer: Trainer, threat: Threat) -> tuple[Trainer,
         bench: What the metric has.
         trainer: Fine-tunes.
         threat: Where to try.
+
+    Raises:
+        UnavailableError: All of them diverge.
     """
     found: dict[float, float] = {}
+    # The divergence of TRADES and MART has no gradient at the clean input, where a single step starts.
+    attack = _FGM if trainer.objective.form == "mixture" else _PGD
 
     def tried(lr: float) -> float:
-        one_step = replace(trainer, attack=_FGM, recipe={**trainer.recipe, "lr": lr, "epochs": max(2, trainer.recipe["epochs"] // 2)})
-        found[lr] = float(bench.train(one_step.need(threat)).record.epochs[-1]["train_objective_loss"])
+        recipe = {**trainer.recipe, "lr": lr, "epochs": max(2, trainer.recipe["epochs"] // 2)}
+        found[lr] = _reached(bench, replace(trainer, attack=attack, recipe=recipe).need(threat))
         return found[lr]
 
     lr = float(trainer.recipe["lr"])
     better = tried(_STRIDE * lr) < tried(lr)
     tried(_STRIDE**2 * lr if better else lr / _STRIDE)
     best = min(found, key=lambda lr: found[lr])
-    return replace(trainer, recipe={**trainer.recipe, "lr": best}), {f"{lr:g}": found[lr] for lr in sorted(found)}
+    if math.isinf(found[best]):
+        raise UnavailableError(
+            f"fine-tuning diverges at the learning rates {', '.join(f'{lr:g}' for lr in sorted(found))}. Give a smaller lr"
+        )
+    return replace(trainer, recipe={**trainer.recipe, "lr": best}), {
+        f"{lr:g}": found[lr] for lr in sorted(found) if math.isfinite(found[lr])
+    }
+
+
+def _reached(bench: Bench, need: FitNeed) -> float:
+    """The loss of the last epoch; infinity where training diverges, or went on at another rate after it had."""
+    try:
+        record = bench.train(need).record
+    except Failure as failure:
+        if not failure.lasting:
+            raise
+        return math.inf
+    retried = any(flag.startswith("diverged-once") for flag in record.flags)
+    return math.inf if retried else float(record.epochs[-1]["train_objective_loss"])
