@@ -127,7 +127,7 @@ def trained(metric: EpsStar, bench: Bench, start: Clean, lower: CriticalStrength
     strength = searched(search, start.train, start.evaluation, look, slopes)
     histories = [_history(eps, fits[eps]) for eps in sorted(fits)]
     found = Found.of(strength, recipe=dict(trainer.recipe), range_test=tried, fits=histories)
-    decayed = ("decayed-slope",) if metric.method == "hermite" and ridge(start.fit) else ()
+    decayed = () if slopes is None else ("unused-slope",) if strength.fit == "line" else ("decayed-slope",) if ridge(start.fit) else ()
     fooled = _fooled(histories, strength) if metric.attack == "fgm" or metric.inner else ()
     return replace(found, flags=(*decayed, *_contradictions(strength, lower), *fooled))
 

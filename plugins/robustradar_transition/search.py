@@ -51,7 +51,8 @@ def searched(
         start: Losses at strength 0, [n].
         evaluation: Clean evaluation losses, [m], whose mean is the threshold.
         look: Gives the losses [n] of the same samples at a strength.
-        slopes: Of the losses in the strength at 0, [n], for hermite.
+        slopes: Of the losses in the strength at 0, [n], for hermite. A slope that is steeper than the line to the last loss is not used,
+            and the fit is that line.
     """
     found, threshold = {0.0: start}, float(evaluation.mean())
     while start.mean() <= threshold and len(found) <= search.steps:
@@ -68,8 +69,9 @@ def searched(
     reached = any(loss > threshold for _, loss in points)
     if len(points) == 1:  # below zero, which any second point says as well
         points, drawn = [*points, (search.first, points[0][1])], np.column_stack([drawn[:, :1], drawn])
-    fit = search.fit or ("isotonic" if reached else "line")
-    P = len(points)
+    fit, P = search.fit or ("isotonic" if reached else "line"), len(points)
+    if slopes is not None and points[-1][1] - points[0][1] < float(slopes.mean()) * points[-1][0]:
+        fit, slopes = "line", None  # where the loss rises less than at 0, a parabola would turn: the clean network was no minimum
     replicates = Replicates(drawn[:, :P], thresholds, None if slopes is None else drawn[:, P])
     strength = critical_strength(points, threshold, fit, None if slopes is None else float(slopes.mean()), replicates)
     if strength.value is None or fit in ("line", "hermite"):

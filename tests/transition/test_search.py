@@ -221,6 +221,14 @@ def test_hermite_has_its_slope() -> None:
     assert (found.value, found.status) == (pytest.approx(2), "extrapolated")
 
 
+def test_a_slope_that_is_steeper_than_the_rise_is_not_used() -> None:
+    start, evaluation = samples(0.0, 50, 0.1, 0), samples(2.0, 60, 0.1, 1)
+    search = Search(1.5, math.inf, 0.1, 1, "hermite", 0)
+    found = searched(search, start, evaluation, lambda eps: start + eps, np.full(50, 1.1))
+    assert (found.fit, found.status, found.coefficients) == ("line", "extrapolated", pytest.approx((0, 1), abs=1e-9))
+    assert searched(search, start, evaluation, lambda eps: start + eps, np.full(50, 0.9)).fit == "hermite"
+
+
 def test_the_interval_is_that_of_both_splits() -> None:
     """A line of slope 1 whose samples move together: the crossing has the variance of the threshold's mean and of the loss's."""
     found, _ = looked(lambda eps: eps, threshold=10.0, steps=12, resolution=3.0, first=8.0)
