@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_MADE_UP = 256
 _UNDIRECTED = "no metric yields a number of which more or less is better"
 
 
@@ -23,7 +25,8 @@ _UNDIRECTED = "no metric yields a number of which more or less is better"
 class RankMean(Ranker):
     """Mean of the ranks in the chosen columns, each column ranked by its direction; Borda's rule.
 
-    A rank's interval is the bootstrap's over evaluation samples (the same ones for every candidate) and seeds.
+    A rank's interval is the bootstrap's over evaluation samples (the same ones for every candidate) and seeds. A column without per-sample
+    values is drawn from its own intervals, as normal and independent between candidates; where it has none, it counts as exact.
     """
 
     name: str = fixed("rank-mean")
@@ -85,13 +88,31 @@ def _points(cells: dict[tuple[str, str, str], Score], placed: Sequence[str], cho
 def _values(
     table: ScoreTable, cells: dict[tuple[str, str, str], Score], placed: Sequence[str], key: tuple[str, str]
 ) -> NDArray[np.generic]:
-    """One column's per-sample values [candidates, seeds, samples]; the bare values [candidates, 1, 1] where there are none."""
+    """One column's per-sample values [candidates, seeds, samples]; where there are none, made-up ones of the same mean and error."""
     import numpy as np
 
     found = [table.samples.get((candidate, *key)) for candidate in placed]
     if any(values is None for values in found) or len({values.shape for values in found if values is not None}) != 1:
-        return np.array([[[_value(cells[candidate, *key])]] for candidate in placed])
+        return np.stack([_made_up(cells[candidate, *key])[None] for candidate in placed])
     return np.stack([values for values in found if values is not None])
+
+
+def _made_up(score: Score) -> NDArray[np.float64]:
+    """Values [_MADE_UP] with the score's mean, whose resamples' means lie in its interval as often as they should."""
+    import numpy as np
+
+    value, half = _value(score), _half(score)
+    drawn = np.random.default_rng(zlib.crc32(score.candidate.encode())).standard_normal(_MADE_UP)
+    deviations = (drawn - drawn.mean()) / drawn.std()
+    return value + half / 1.96 * np.sqrt(_MADE_UP) * deviations
+
+
+def _half(score: Score) -> float:
+    """Half the width of a cell's 95 % interval; of a one-sided one that side, and 0 where there is none."""
+    if not isinstance(score.outcome, Measured):
+        return 0.0
+    ends = [abs(end - score.outcome.value) for end in (score.outcome.low, score.outcome.high) if end is not None]
+    return sum(ends) / len(ends) if ends else 0.0
 
 
 def _value(score: Score) -> float:

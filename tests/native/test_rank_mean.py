@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from robustradar import Column, Failed, Measured, Outcome, Ranking, Score, ScoreTable, Skipped, UsageError
 from robustradar.numerics import agreement
-from robustradar_native.ranker import RankMean
+from robustradar_native.ranker import RankMean, _made_up
 
 ACCURACY = Column("accuracy", "higher", "fraction")
 LOSS = Column("loss", "lower", "loss")
@@ -133,6 +133,28 @@ def test_samples_of_other_shapes_are_not_paired_and_values_decide() -> None:
     assert [(r.rank_low, r.rank_high) for r in RankMean().rank(uneven).rows] == [(1, 1), (2, 2)]
 
 
+def test_without_samples_the_cells_own_intervals_decide() -> None:
+    def intervals(half: float | None) -> list[tuple[int, int]]:
+        ends = {name: (None, None) if half is None else (value - half, value + half) for name, value in VALUES.items()}
+        cells: dict[str, dict[Column, Outcome | float]] = {name: {LOSS: Measured(VALUES[name], *ends[name])} for name in VALUES}
+        return [(row.rank_low, row.rank_high) for row in RankMean(columns=("loss",)).rank(scored(cells)).rows]
+
+    assert intervals(None) == intervals(0.1) == [(1, 1), (2, 2), (3, 3)]
+    assert intervals(1.5) == [(1, 2), (1, 3), (2, 3)]
+    assert intervals(20.0) == [(1, 3), (1, 3), (1, 3)]
+
+
+def test_made_up_values_have_the_mean_and_the_error_of_the_cell() -> None:
+    score = Score("a", "m", LOSS, Measured(10.0, 7.0, 13.0))
+    values = _made_up(score)
+    rng = np.random.default_rng(0)
+    means = values[rng.integers(len(values), size=(4000, len(values)))].mean(1)
+    assert values.mean() == pytest.approx(10)
+    assert np.quantile(means, [0.025, 0.975]) == pytest.approx([7, 13], abs=0.15)
+    assert _made_up(Score("a", "m", LOSS, Measured(10.0, low=10.0))) == pytest.approx(10.0)
+
+
+VALUES = {"a": 1.0, "b": 2.0, "c": 3.0}
 CELL = st.one_of(st.integers(0, 3).map(float), st.just(Failed("x")))
 
 
