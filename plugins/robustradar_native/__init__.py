@@ -30,5 +30,5 @@ def robustradar_rankers() -> tuple[Ranker, ...]:
 
 @hookimpl
 def robustradar_reporters() -> tuple[Reporter, ...]:
-    """CSV and Markdown."""
-    return (reporter.Csv(), reporter.Markdown())
+    """CSV, Markdown and HTML."""
+    return (reporter.Csv(), reporter.Markdown(), reporter.Html())

@@ -104,7 +104,8 @@ def _made_up(score: Score) -> NDArray[np.float64]:
     value, half = _value(score), _half(score)
     drawn = np.random.default_rng(zlib.crc32(score.candidate.encode())).standard_normal(_MADE_UP)
     deviations = (drawn - drawn.mean()) / drawn.std()
-    return value + half / 1.96 * np.sqrt(_MADE_UP) * deviations
+    made: NDArray[np.float64] = value + half / 1.96 * np.sqrt(_MADE_UP) * deviations
+    return made
 
 
 def _half(score: Score) -> float:

@@ -1,4 +1,4 @@
-"""The result as CSV and as Markdown."""
+"""The result as CSV, as Markdown and as a page to look at."""
 
 from __future__ import annotations
 
@@ -39,3 +39,18 @@ class Markdown(Reporter):
     def render(self, result: Result) -> str:
         """A page for people and pull requests."""
         return table.document(result)
+
+
+@dataclass(frozen=True)
+class Html(Reporter):
+    """One self-contained page: which to take, why, at what cost, what not to trust, and how to repeat it."""
+
+    name: str = fixed("html")
+    filename: str = fixed("report.html")
+
+    def render(self, result: Result) -> str:
+        """The page that `robustradar report` makes of the result's JSON."""
+        from robustradar.report.document import Document
+        from robustradar.report.page import page
+
+        return page([Document.of(result)])

@@ -111,8 +111,14 @@ def proposed(losses: Mapping[float, float], threshold: float, first: float, most
         >>> proposed({0.0: 0.1, 2.0: 0.29, 2.1: 0.31}, 0.3, 2.0, 10.0, 0.1) is None
         True
     """
-    if len(losses) == 1:
-        return min(first, most)
+    wanted = first if len(losses) == 1 else _wanted(losses, threshold, most, resolution)
+    # Rounded, so that the same search on another machine asks for the same networks.
+    eps = None if wanted is None else min(float(f"{wanted:.4g}"), most)
+    return None if eps in losses else eps
+
+
+def _wanted(losses: Mapping[float, float], threshold: float, most: float, resolution: float) -> float | None:
+    """Return the strength after the first that tells most; None where none does."""
     low = max(eps for eps, loss in losses.items() if loss <= threshold)
     high = min((eps for eps in losses if eps > low), default=math.inf)
     if low >= most or (low > 0 and high <= low * (1 + resolution)):
@@ -120,8 +126,7 @@ def proposed(losses: Mapping[float, float], threshold: float, first: float, most
     half, edge = 1 + resolution / 2, 1 + resolution / 4
     if math.isinf(high):
         before = max(eps for eps in losses if eps < low)
-        guess = _guess(losses, threshold, before, low)
-        return min(max(guess * half, low * (1 + resolution)), _STRIDE * low, most)
+        return min(max(_guess(losses, threshold, before, low) * half, low * (1 + resolution)), _STRIDE * low)
     guess = _guess(losses, threshold, low, high)
     if low == 0:
         return min(max(guess, high / _STRIDE), high / edge)

@@ -28,19 +28,19 @@ class Trainer:
 
     Attributes:
         objective: What for.
-        clean: The network that fine-tuning starts from; None: training from scratch, as the study's recipe has it.
+        start: The network that fine-tuning starts from; None: training from scratch, as the study's recipe has it.
         attack: The inner attack; None: the study's.
         recipe: What fine-tuning changes in the recipe.
     """
 
     objective: Objective
-    clean: FitNeed | None = None
+    start: FitNeed | None = None
     attack: str | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
     def need(self, threat: Threat) -> FitNeed:
         """The network at a threat."""
-        return FitNeed(self.objective, threat, self.attack, self.clean, self.recipe)
+        return FitNeed(self.objective, threat, self.attack, self.start, self.recipe)
 
 
 def fine_tuner(metric: EpsStar, fit: Fit, clean: FitNeed) -> Trainer:
@@ -63,6 +63,7 @@ def range_test(bench: Bench, trainer: Trainer, threat: Threat) -> tuple[Trainer,
 
     R̂(θ̂(ε), ε) is a minimum over θ, so of several trainings the lowest is the nearest to it. The recipe's rate is tried, three times that,
     and then once more in the direction that was better, each for half the epochs: much shorter trials prefer rates that are too small.
+    The trainer does not go on from the best trial: a second rise and fall of the rate gains little.
 
     Args:
         bench: What the metric has.
@@ -72,13 +73,14 @@ def range_test(bench: Bench, trainer: Trainer, threat: Threat) -> tuple[Trainer,
     Raises:
         UnavailableError: All of them diverge.
     """
-    found: dict[float, float] = {}
     # The divergence of TRADES and MART has no gradient at the clean input, where a single step starts.
     attack = _FGM if trainer.objective.form == "mixture" else _PGD
+    epochs = max(2, trainer.recipe["epochs"] // 2)
+    found: dict[float, float] = {}
 
     def tried(lr: float) -> float:
-        recipe = {**trainer.recipe, "lr": lr, "epochs": max(2, trainer.recipe["epochs"] // 2)}
-        found[lr] = _reached(bench, replace(trainer, attack=attack, recipe=recipe).need(threat))
+        short = replace(trainer, attack=attack, recipe={**trainer.recipe, "lr": lr, "epochs": epochs})
+        found[lr] = _reached(bench, short.need(threat))
         return found[lr]
 
     lr = float(trainer.recipe["lr"])
@@ -86,12 +88,10 @@ def range_test(bench: Bench, trainer: Trainer, threat: Threat) -> tuple[Trainer,
     tried(_STRIDE**2 * lr if better else lr / _STRIDE)
     best = min(found, key=lambda lr: found[lr])
     if math.isinf(found[best]):
-        raise UnavailableError(
-            f"fine-tuning diverges at the learning rates {', '.join(f'{lr:g}' for lr in sorted(found))}. Give a smaller lr"
-        )
-    return replace(trainer, recipe={**trainer.recipe, "lr": best}), {
-        f"{lr:g}": found[lr] for lr in sorted(found) if math.isfinite(found[lr])
-    }
+        rates = ", ".join(f"{lr:g}" for lr in sorted(found))
+        raise UnavailableError(f"fine-tuning diverges at the learning rates {rates}. Give a smaller lr")
+    told = {f"{lr:g}": found[lr] for lr in sorted(found) if math.isfinite(found[lr])}
+    return replace(trainer, recipe={**trainer.recipe, "lr": best}), told
 
 
 def _reached(bench: Bench, need: FitNeed) -> float:
