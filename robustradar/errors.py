@@ -70,6 +70,6 @@ def unknown(where: str, name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     # A list of a thousand names hides the suggestion that matters.
-    shown = ", ".join(names) if len(names) <= 40 else f"{len(names)} names (robustradar plugins list shows them)"
+    shown = ", ".join(names) if len(names) <= 60 else f"{len(names)} names (robustradar plugins list shows them)"
     hint = f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
     return f"{where}: got {name!r}, expected one of {shown or 'nothing: none is declared'}.{hint}"

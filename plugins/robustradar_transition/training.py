@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from robustradar import Bench, Fit, FitNeed, Objective, Threat
 from robustradar.errors import Failure
-from robustradar.numerics.problem import UnavailableError
 
 if TYPE_CHECKING:
     from robustradar_transition.eps_star import EpsStar
@@ -73,6 +72,8 @@ def range_test(bench: Bench, trainer: Trainer, threat: Threat) -> tuple[Trainer,
     Raises:
         UnavailableError: All of them diverge.
     """
+    from robustradar.numerics.problem import UnavailableError
+
     # The divergence of TRADES and MART has no gradient at the clean input, where a single step starts.
     attack = _FGM if trainer.objective.form == "mixture" else _PGD
     epochs = max(2, trainer.recipe["epochs"] // 2)
