@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -159,7 +159,9 @@ def rank(prepared: Prepared, *, store: Path, device: str = "auto", progress: Pro
     if not isinstance(ranking, Ranking):
         raise PluginError(f"{culprit}: rank() returned {type(ranking).__name__}, expected robustradar.Ranking. {advice}")
     origin = provenance(catalog.plugins, str(where), command, study.seeds)
-    return Result(study, table.scores, ranking, executed.fits, origin, executed.measurements)
+    keys = {(m.candidate.label, m.metric.label, m.seed): m.key for m in prepared.plan.measurements}
+    measurements = tuple(replace(use, key=keys[use.candidate, use.metric, use.seed]) for use in executed.measurements)
+    return Result(study, table.scores, ranking, executed.fits, origin, measurements)
 
 
 def _refs(catalog: Catalog, kind: str, texts: Iterable[str], where: str) -> tuple[Ref, ...]:

@@ -25,7 +25,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PLUGIN_PACKAGES = sorted(path.name for path in (ROOT / "plugins").iterdir() if path.is_dir() and path.name != "__pycache__")
 PACKAGES = ["robustradar", *PLUGIN_PACKAGES]
 PLUGIN_NAMES = [package.removeprefix("robustradar_") for package in PLUGIN_PACKAGES]
-DATA_FILES = ["robustradar/registry.yaml", "robustradar/report/scores.schema.json"]
+DATA_FILES = [
+    "robustradar/registry.yaml",
+    *(f"robustradar/report/{name}" for name in ("scores.schema.json", "page.html", "page.css", "page.js")),
+]
 NOT_FOR_USERS = ["test", "tests", "test_*.py", "*_test.py", "conftest.py", "benchmarks", "bench_*.py"]
 
 

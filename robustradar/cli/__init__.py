@@ -6,19 +6,22 @@ import sys
 
 import typer
 
-from robustradar.cli import data, plan, plugins, rank
+from robustradar.cli import baseline, check, data, plan, plugins, rank, report
 from robustradar.errors import RobustRadarError
 
 app = typer.Typer(
     name="robustradar",
     help="Ranks neural architectures by how robust they will be, before GPU-weeks go into adversarial training.",
-    epilog="Exit codes: 0 complete, 2 wrong usage, 3 ranked with failures, 4 a needed plugin is broken, 130 interrupted.",
+    epilog="Exit codes: 0 complete, 1 gate not met, 2 wrong usage, 3 something failed, 4 a needed plugin is broken, 130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 app.command(epilog=rank.EXAMPLES)(rank.rank)
 app.command(epilog=plan.EXAMPLES)(plan.plan)
+app.command(epilog=report.EXAMPLES)(report.report)
+app.command(epilog=check.EXAMPLES)(check.check)
+app.add_typer(baseline.app, name="baseline")
 app.add_typer(data.app, name="data")
 app.add_typer(plugins.app, name="plugins")
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+_VALUES = 4
+_MARKS = "abcdefghijklmnopqrstuvwxyz"
+
 MEANING = {
     "selected-on-evaluation": "the epoch was selected on the samples that it was measured on, and no split is held out for a final claim",
     "given-weights": "the weights were given, not trained here: how they were selected is not known",
@@ -33,6 +38,9 @@ MEANING = {
     "extrapolated": "the value lies outside the strengths that were looked at, on the word of the fit",
     "not-monotone": "a larger strength behaves as if it were smaller",
     "one-step-fooled": "trained against one step at this strength, the network loses twice as much under the iterated attack",
+    "clean-unfinished": "trained against an attack, the network loses less than the clean one does without: clean training had not ended",
+    "below-bound": "the value is below its lower bound, so the fit through the losses is wrong: take more points",
+    "unused-slope": "the loss rises less than its slope at 0 says, as where clean training had not ended: a line was taken instead",
     "decayed-slope": "training had weight decay, with which the loss starts to rise less steeply than the slope that was used",
     "confounded": "the candidates' order is mostly that of their clean evaluation losses (tau): worse generalisation raises it, too",
     "barrier-still-falling": "with half the epochs for the bend the barrier is higher by more than a tenth: more would lower it further",
@@ -51,3 +59,35 @@ def meaning(flag: str) -> str:
     """
     stem = flag.partition(":")[0]
     return f"{flag}: {MEANING[stem]}" if stem in MEANING else flag
+
+
+def by_stem(flags: Iterable[str]) -> dict[str, list[str]]:
+    """Flags that differ in their values only, together.
+
+    >>> by_stem(["still-rising:2", "still-rising:4", "my-own"])
+    {'still-rising': ['still-rising:2', 'still-rising:4'], 'my-own': ['my-own']}
+    """
+    stems: dict[str, list[str]] = {}
+    for flag in flags:
+        stems.setdefault(flag.partition(":")[0], []).append(flag)
+    return stems
+
+
+def joined(stem: str, flags: Sequence[str]) -> str:
+    """Flags of one stem as one, with the values that they have.
+
+    >>> joined("still-rising", ["still-rising:2 of 9", "still-rising:4 of 9"])
+    'still-rising:2 of 9, 4 of 9'
+    """
+    values = [value for _, _, value in (flag.partition(":") for flag in flags) if value]
+    few = values if len(values) <= _VALUES else [*values[: _VALUES - 1], "…"]
+    return f"{stem}:{', '.join(few)}" if few else stem
+
+
+def letters(count: int) -> list[str]:
+    """Marks for footnotes: a to z, then aa to zz.
+
+    >>> letters(28)[-3:]
+    ['z', 'aa', 'bb']
+    """
+    return [_MARKS[i % len(_MARKS)] * (1 + i // len(_MARKS)) for i in range(count)]

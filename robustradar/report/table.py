@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from robustradar.report.flag import meaning
+from robustradar.report.cell import Unit, number, title, unit
+from robustradar.report.flag import by_stem, joined, letters, meaning
 from robustradar.values import Column, Cost, Failed, Measured, Result, Score, Skipped
 
 _ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
-_VALUES = 4
-_MARKS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def text(result: Result) -> str:
@@ -39,22 +38,24 @@ def document(result: Result) -> str:
 
 def held_out(result: Result) -> str:
     """The first candidate's accuracies on the split that nothing was selected on; empty where there is none."""
-    if not result.ranking.rows:
-        return ""
-    first = result.ranking.rows[0].candidate
+    first = result.ranking.rows[0].candidate if result.ranking.rows else ""
+    claims = held_out_claims(result.scores, first)
+    lead = f"{_escaped(first)}, on samples that were used for no selection (intervals span the seeds' own):"
+    return "\n".join([lead, "", *(f"- {claim}" for claim in claims)]) if claims else ""
+
+
+def held_out_claims(scores: Sequence[Score], candidate: str) -> list[str]:
+    """A candidate's accuracies on the split that nothing was selected on, one a line."""
     claims = []
-    for score in result.scores:
-        if score.candidate == first and isinstance(score.outcome, Measured) and score.column.unit == "fraction":
+    for score in scores:
+        if score.candidate == candidate and isinstance(score.outcome, Measured) and score.column.unit == "fraction":
             seeds = score.outcome.details.get("seeds", [{"details": score.outcome.details}])
             found = [seed["details"]["held_out"] for seed in seeds if "held_out" in seed["details"]]
             if found:
                 low, high = min(f["low"] for f in found), max(f["high"] for f in found)
                 value = sum(f["value"] for f in found) / len(found)
-                claims.append(f"- {_title(score.column)}: {100 * value:.1f} % [{100 * low:.1f}, {100 * high:.1f}], n = {found[0]['n']}")
-    if not claims:
-        return ""
-    lead = f"{_escaped(first)}, on samples that were used for no selection (intervals span the seeds' own):"
-    return "\n".join([lead, "", *claims])
+                claims.append(f"{title(score.column)}: {100 * value:.1f} % [{100 * low:.1f}, {100 * high:.1f}], n = {found[0]['n']}")
+    return claims
 
 
 def _ranking(result: Result, form: str) -> str:
@@ -87,41 +88,32 @@ def headlines(scores: Sequence[Score]) -> dict[str, Column]:
 
 def _heads(shown: Sequence[tuple[str, Column]], result: Result) -> list[str]:
     """Titles with unit, direction, and whether it was ranked by; with the metric's parameters where two metrics yield one column."""
-    titles = [_title(column) for _, column in shown]
+    titles = [title(column) for _, column in shown]
     heads = []
     for metric, column in shown:
-        _, unit, _ = _shown_in(column, result)
         star = "*" if column.name in result.ranking.columns else ""
-        parameters = metric.partition(":")[2] if titles.count(_title(column)) > 1 else ""
-        heads.append(" ".join(filter(None, [f"{_title(column)}{unit}", parameters, _ARROWS[column.direction]])) + star)
+        parameters = metric.partition(":")[2] if titles.count(title(column)) > 1 else ""
+        named = f"{title(column)}{_unit(column, result).title}"
+        heads.append(" ".join(filter(None, [named, parameters, _ARROWS[column.direction]])) + star)
     return heads
 
 
-def _title(column: Column) -> str:
-    return column.name.replace("_", " ")
-
-
-def _shown_in(column: Column, result: Result) -> tuple[int, str, int]:
-    """What a column's values are multiplied by, the title of the unit that it makes, and the decimals of a value with an interval."""
-    task = result.study.task
-    if column.unit == "fraction":
-        return 100, " %", 1
-    if column.unit == "strength" and len(task.shape) == 3 and task.bounds == (0, 1):
-        return 255, " (1/255)", 2
-    return 1, "" if column.unit in ("1", "loss", "strength") else f" ({column.unit})", 3
+def _unit(column: Column, result: Result) -> Unit:
+    """How the study's data let a column be shown."""
+    return unit(column, result.study.task.shape, result.study.task.bounds)
 
 
 def _cell(score: Score | None, result: Result, marks: dict[str, str]) -> str:
     """A number with its half-width and the letters of its flags, a bound where that is all there is, or the state."""
     match score.outcome if score else None:
         case Measured() as found if score is not None:
-            scale, _, digits = _shown_in(score.column, result)
+            shown = _unit(score.column, result)
             flags = "".join(sorted({marks[flag] for flag in found.flags}))
             if found.low is None or found.high is None:
                 bound = {found.low: "≥ ", found.high: "≤ "}.get(found.value, "")
-                return f"{bound}{_number(scale * found.value)}{flags and ' ' + flags}"
-            half = scale * (found.high - found.low) / 2
-            return f"{scale * found.value:.{digits}f} ±{half:.{digits}f}{flags and ' ' + flags}"
+                return f"{bound}{number(shown.scale * found.value)}{flags and ' ' + flags}"
+            half = shown.scale * (found.high - found.low) / 2
+            return f"{shown.scale * found.value:.{shown.digits}f} ±{half:.{shown.digits}f}{flags and ' ' + flags}"
         case Failed():
             return "failed"
         case Skipped():
@@ -129,33 +121,18 @@ def _cell(score: Score | None, result: Result, marks: dict[str, str]) -> str:
     return ""
 
 
-def _number(value: float) -> str:
-    """An exact number, short.
-
-    >>> _number(1234567), _number(12.5), _number(850)
-    ('1.23M', '12.5', '850')
-    """
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.4g}"
-
-
 def _flags(result: Result) -> dict[str, list[str]]:
     """The flags of what the table shows, by what stands before their colon."""
     shown = {(metric, column.name) for metric, column in headlines(result.scores).items()}
     scores = [s for s in result.scores if isinstance(s.outcome, Measured) and (s.metric, s.column.name) in shown]
     flags = sorted({flag for s in scores if isinstance(s.outcome, Measured) for flag in s.outcome.flags})
-    stems: dict[str, list[str]] = {}
-    for flag in flags:
-        stems.setdefault(flag.partition(":")[0], []).append(flag)
-    return stems
+    return by_stem(flags)
 
 
 def _flag_marks(result: Result) -> dict[str, str]:
     """A letter for every flag that the table shows; the same for those that differ in their values only."""
-    letters = [_MARKS[i % len(_MARKS)] * (1 + i // len(_MARKS)) for i in range(len(result.scores))]
-    return {flag: letter for letter, flags in zip(letters, _flags(result).values(), strict=False) for flag in flags}
+    stems = _flags(result)
+    return {flag: letter for letter, flags in zip(letters(len(stems)), stems.values(), strict=True) for flag in flags}
 
 
 def _notes(result: Result) -> list[str]:
@@ -163,18 +140,7 @@ def _notes(result: Result) -> list[str]:
     columns = ", ".join(dict.fromkeys(result.ranking.columns))
     notes = [f"* ranked by {columns}. ± is half the 95 % interval; '95 %' is the interval of the rank."] if columns else []
     marks = _flag_marks(result)
-    return notes + [f"{marks[flags[0]]} = {meaning(_joined(stem, flags))}" for stem, flags in _flags(result).items()]
-
-
-def _joined(stem: str, flags: Sequence[str]) -> str:
-    """Flags of one stem as one, with the values that they have.
-
-    >>> _joined("still-rising", ["still-rising:2 of 9", "still-rising:4 of 9"])
-    'still-rising:2 of 9, 4 of 9'
-    """
-    values = [value for _, _, value in (flag.partition(":") for flag in flags) if value]
-    few = values if len(values) <= _VALUES else [*values[: _VALUES - 1], "…"]
-    return f"{stem}:{', '.join(few)}" if few else stem
+    return notes + [f"{marks[flags[0]]} = {meaning(joined(stem, flags))}" for stem, flags in _flags(result).items()]
 
 
 def _broken(result: Result, form: str) -> str:
@@ -201,7 +167,7 @@ def _cost(result: Result) -> str:
 def _work(costs: Sequence[Cost]) -> str:
     """Costs together."""
     forward, backward, seconds = (sum(getattr(cost, name) for cost in costs) for name in ("forward", "backward", "seconds"))
-    return f"{_number(forward)} samples forward, {_number(backward)} backward, {seconds:.0f} s"
+    return f"{number(forward)} samples forward, {number(backward)} backward, {seconds:.0f} s"
 
 
 def _repeat(result: Result) -> str:

@@ -51,7 +51,7 @@ def write(result: Result, reporters: Iterable[tuple[str, Reporter]], out: Path) 
         StoreError: A file cannot be written.
         PluginError: A reporter failed; the JSON and the files before it are written.
     """
-    written = [_replace(out / JSON_NAME, as_json(result))]
+    written = [put(out / JSON_NAME, as_json(result))]
     complete = f"{out / JSON_NAME} is written and complete."
     for culprit, reporter in reporters:
         if reporter.filename == JSON_NAME:
@@ -62,19 +62,26 @@ def write(result: Result, reporters: Iterable[tuple[str, Reporter]], out: Path) 
             raise PluginError(f"{failure}. {complete}") from None
         if not isinstance(text, str):
             raise PluginError(f"{culprit}: render() returned {type(text).__name__}, expected str. {complete}")
-        written.append(_replace(out / reporter.filename, text))
+        written.append(put(out / reporter.filename, text))
     return written
 
 
-def _replace(file: Path, text: str) -> Path:
-    """Writes a file beside its place and renames it there."""
+def put(file: Path, text: str, advice: str = "The work is in the store: run again with another --out.") -> Path:
+    """Writes a file beside its place and renames it there.
+
+    Args:
+        file: The place.
+        text: The whole content.
+        advice: What to do where it cannot be written.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
     scrap = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
         scrap.write_text(text, encoding="utf-8")
         os.replace(scrap, file)
     except OSError as error:
         scrap.unlink(missing_ok=True)
-        raise StoreError(
-            f"--out: {file} cannot be written ({error.strerror}). The work is in the store: run again with another --out."
-        ) from None
+        raise StoreError(f"--out: {file} cannot be written ({error.strerror}). {advice}") from None
     return file

@@ -58,6 +58,7 @@ class MeasurementUse:
         cached: Whether it was taken from the store.
         cost: What measuring cost when it was done, without the fits.
         fits: Keys of the fits that it rests on.
+        key: Its own, under which the store keeps its outcomes and their per-sample values.
     """
 
     candidate: str
@@ -66,6 +67,7 @@ class MeasurementUse:
     cached: bool
     cost: Cost
     fits: tuple[str, ...] = ()
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class Result:
                     "seconds": use.cost.seconds,
                     "cost": _spent(use.cost),
                     "fits": list(use.fits),
+                    "key": use.key,
                 }
                 for use in self.measurements
             ],

@@ -25,7 +25,7 @@ TABLE = """\
 * ranked by clean_accuracy. ± is half the 95 % interval; '95 %' is the interval of the rank.
 a = selected-on-evaluation: the epoch was selected on the samples that it was measured on, and no split is held out for a final claim
 
-Written: out/scores.json, out/scores.csv, out/ranking.md
+Written: out/scores.json, out/scores.csv, out/ranking.md, out/report.html
 """
 
 
@@ -35,11 +35,11 @@ def masked(text: str) -> str:
     return re.sub(r" *\d+\.\d( ±)\d+\.\d", lambda m: "#.# ±#.#".rjust(len(m[0])), text)
 
 
-def test_a_table_is_printed_and_three_files_are_written(run: Run, tiny: str) -> None:
+def test_a_table_is_printed_and_four_files_are_written(run: Run, tiny: str) -> None:
     done = run(f"rank {tiny} --arch linear --arch mlp:width=4 --metric clean-accuracy --metric parameters")
     assert done.code == 0
     assert masked(done.out) == masked(TABLE)
-    assert sorted(path.name for path in Path("out").iterdir()) == ["ranking.md", "scores.csv", "scores.json"]
+    assert sorted(path.name for path in Path("out").iterdir()) == ["ranking.md", "report.html", "scores.csv", "scores.json"]
     document = json.loads(Path("out/scores.json").read_text())
     assert [row["candidate"] for row in document["ranking"]] == ["papers/mlp:width=4", "papers/linear"]
     rows = list(csv.DictReader(Path("out/scores.csv").read_text().splitlines()))
@@ -74,7 +74,7 @@ def test_json_stands_alone_on_standard_output(run: Run, tiny: str) -> None:
     done = run(f"rank {tiny} --arch linear --metric parameters --json")
     assert done.out.strip() == Path("out/scores.json").read_text().strip()
     assert done.json["schema"] == "robustradar/1"
-    assert done.err.splitlines()[-1] == "Written: out/scores.json, out/scores.csv, out/ranking.md"
+    assert done.err.splitlines()[-1] == "Written: out/scores.json, out/scores.csv, out/ranking.md, out/report.html"
 
 
 def test_a_second_run_trains_nothing_and_says_the_same(run: Run, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:

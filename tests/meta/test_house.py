@@ -99,7 +99,7 @@ LAYERS = [
     "desk",
     "execute scores report",
     "screening",
-    "forecast inventory",
+    "forecast inventory gate conformance scaffold",
     "cli",
     "__main__",
 ]

@@ -1,0 +1,133 @@
+"""`robustradar check`: the regression gate."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from robustradar.cli import option
+
+if TYPE_CHECKING:
+    from robustradar import gate
+    from robustradar.gate.form import View
+
+EXAMPLES = """Examples:
+
+  robustradar check --baseline robustness.json
+
+  robustradar check --baseline robustness.json --weights papers/mlp=new.safetensors --tolerance robust_accuracy=0.02 --format github
+
+Exit codes: 0 no regression, 1 a regression, 2 wrong usage, 3 something could not be judged, 4 a needed plugin is broken, 130 interrupted.
+"""
+
+
+class Form(StrEnum):
+    """How a comparison is written."""
+
+    TABLE = "table"
+    JSON = "json"
+    MARKDOWN = "markdown"
+    JUNIT = "junit"
+    SARIF = "sarif"
+    GITHUB = "github"
+
+
+class FailOn(StrEnum):
+    """What ends the command with exit code 1."""
+
+    REGRESSION = "regression"
+    CHANGE = "change"
+    NEVER = "never"
+
+
+Baseline = Annotated[Path, typer.Option("--baseline", metavar="FILE", help="What baseline save wrote.")]
+Run = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="Judge this finished run instead of scoring the study now.")]
+Tolerance = Annotated[
+    list[str] | None,
+    typer.Option("--tolerance", metavar="COLUMN=X", help="What a column may lose, e.g. robust_accuracy=0.01 or '*_loss=5%'. Repeat it."),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="COLUMN", help="Judge only these, e.g. 'robust_*': the fewer, the smaller a loss is seen. Repeat it."),
+]
+Alpha = Annotated[float, typer.Option("--alpha", min=0.0, max=1.0, help="How often a run without any change may raise an alarm.")]
+Format = Annotated[Form, typer.Option("--format", help="How to write the comparison; github: log, annotations and step summary.")]
+Output = Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Write it there, and the table to standard output.")]
+ChangedOnly = Annotated[bool, typer.Option("--changed-only", help="Leave out what is the same.")]
+FailOnWhat = Annotated[FailOn, typer.Option("--fail-on", help="What exit code 1 is for; never: always 0, where runs can be compared.")]
+Update = Annotated[bool, typer.Option("--update", help="Accept what is found: rewrite the baseline and exit with 0.")]
+
+
+def check(  # noqa: PLR0913, PLR0917 (one parameter an option)
+    baseline: Baseline,
+    run: Run = None,
+    weights: option.Weights = None,
+    tolerance: Tolerance = None,
+    only: Only = None,
+    alpha: Alpha = 0.05,
+    form: Format = Form.TABLE,
+    output: Output = None,
+    changed_only: ChangedOnly = False,
+    fail_on: FailOnWhat = FailOn.REGRESSION,
+    update: Update = False,
+    device: option.Where = option.Device.AUTO,
+    store: option.Store = option.STORE,
+    registry: option.Registry = None,
+    plugin: option.Plugin = None,
+    as_json: option.Json = False,
+    quiet: option.Quiet = False,
+) -> None:
+    """Compare with a baseline: score its study again, or take a finished run, and fail where something got worse.
+
+    A regression is worse by more than its tolerance (default: one point of a fraction, 5 % of anything else) and by more than chance
+    explains, paired on the same samples and seeds, over all cells together.
+    """  # noqa: DOC501 (it is the command's help)
+    from robustradar import gate
+    from robustradar.cli.progress import listener
+    from robustradar.gate.form import View
+
+    before = gate.read(baseline)
+    rule = gate.Rule(tuple(map(gate.tolerance, tolerance or ())), alpha, tuple(only or ()))
+    rule.check(before)
+    if run is not None:
+        now = gate.of_run(run, store)
+    else:
+        scoring = gate.Scoring(store, device.value, tuple(weights or ()), tuple(plugin or ()), registry)
+        try:
+            with listener(quiet=quiet) as progress:
+                now = gate.rescored(before, scoring, progress, shlex.join(["robustradar", *sys.argv[1:]]))
+        except KeyboardInterrupt:
+            print("\nInterrupted. What was finished is kept: the same command continues.", file=sys.stderr)
+            raise typer.Exit(130) from None
+    found = gate.compare(before, now, rule)
+    _tell(found, Form.JSON if as_json else form, View(str(baseline), changed_only), output)
+    code = gate.exit_code(found, fail_on.value)
+    if update:
+        gate.write(now, baseline)
+        print(f"Written: {baseline}: the baseline is now this run.", file=sys.stderr)
+        code = 0
+    raise typer.Exit(code)
+
+
+def _tell(found: gate.Comparison, form: Form, view: View, output: Path | None) -> None:
+    """Writes the comparison to where it is wanted."""
+    from robustradar.gate.baseline import replace_text
+    from robustradar.gate.form import FORMS, step_summary
+
+    text = FORMS[form.value](found, view)
+    if output is not None:
+        replace_text(output, text, "--output")
+        print(FORMS["table"](found, view), end="")
+        print(f"Written: {output}", file=sys.stderr)
+    else:
+        print(text, end="")
+    page = os.environ.get("GITHUB_STEP_SUMMARY")
+    if form is Form.GITHUB and page:
+        with Path(page).open("a", encoding="utf-8") as stream:
+            stream.write(step_summary(found))

@@ -1,0 +1,169 @@
+"""How often chance alone would bring a change as large: statistics of one cell in two runs. NumPy and SciPy only.
+
+Chance comes from two sides. The evaluation samples are a draw from all that there might be, and both runs saw the same ones, so
+differences are taken sample by sample. Training is a draw, too: another seed, or a rounding that differs, gives another network, and
+samples tell nothing of that. So samples alone decide only where the networks were given or are the very same; networks trained anew are
+compared over seeds as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import bdtr, stdtr, stdtrit
+
+from robustradar.gate.baseline import Cell, Samples
+
+Test = Literal["identical", "exact", "McNemar", "paired t", "seeds", "none"]
+Floats = NDArray[np.float64]
+
+LEVEL = 0.95
+# With fewer, the spread between seeds is itself too much by chance (see test_few_seeds_raise_no_more_alarms).
+FEWEST_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A change with its chance, before other cells are looked at.
+
+    Attributes:
+        change: now − before.
+        p: Two-sided; None where nothing is known of chance.
+        test: What it comes from.
+        reach: Half of the 95 % interval of the change.
+        partly: Whether training's chance is not in p.
+    """
+
+    change: float
+    p: float | None
+    test: Test
+    reach: float | None = None
+    partly: bool = False
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether there is a test behind p: neither the same to the bit, nor exact, nor unknown."""
+        return self.test not in ("identical", "exact", "none")
+
+
+def difference(before: Cell, now: Cell, given: bool) -> Difference:
+    """What changed in a cell that is measured in both runs, and by which chance.
+
+    Args:
+        before: The baseline's.
+        now: This run's.
+        given: Whether the networks were given, so that samples are all the chance there is.
+    """
+    pair = _pair(before.samples, now.samples)
+    change = (now.value or 0.0) - (before.value or 0.0)
+    if before.values == now.values and (pair is None or np.array_equal(*pair)):
+        return Difference(0.0, 1.0, "identical", 0.0)
+    if not before.chance and not now.chance:
+        return Difference(change, 0.0, "exact", 0.0)
+    if before.bound or now.bound:
+        return Difference(change, None, "none")
+    fixed = given or (before.fits == now.fits and any(before.fits))
+    if pair is not None and fixed:
+        return _over_samples(*pair, change)
+    if len(before.values) == len(now.values) >= FEWEST_SEEDS:
+        return _over_seeds(np.array([before.values, now.values]), pair, change)
+    if pair is not None:
+        return replace(_over_samples(*pair, change), partly=True)
+    return Difference(change, None, "none")
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """McNemar's exact test (1947): how often a fair coin for each of the samples that changed would split them at least as unevenly.
+
+    p = min(1, 2 · P(X ≤ min(lost, gained))) with X binomial of lost + gained trials at 1/2. Samples that did not change say nothing.
+
+    Args:
+        lost: Samples right before and wrong now.
+        gained: Samples wrong before and right now.
+
+    >>> mcnemar(0, 0), mcnemar(5, 0), mcnemar(7, 7)
+    (1.0, 0.0625, 1.0)
+    """
+    return min(1.0, 2 * float(bdtr(min(lost, gained), lost + gained, 0.5)))
+
+
+def student(mean: float, parts: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """A mean's two-sided p against 0 by Student's t, and half of its 95 % interval.
+
+    The squared standard error is the sum of the parts' variances; its degrees of freedom are the smallest of those parts that hold at
+    least a twentieth of it, chosen here: Welch and Satterthwaite's average lets a spread of few seeds that is small by chance count as
+    certainty (see test_few_seeds_raise_no_more_alarms).
+
+    Args:
+        mean: What was found.
+        parts: Variance of the mean and degrees of freedom of each source of chance.
+
+    >>> student(1.0, [(0.0, 5)])
+    (0.0, 0.0)
+    >>> p, half = student(1.0, [(0.25, 10)])
+    >>> round(p, 4), round(half, 4)
+    (0.0734, 1.1141)
+    """
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return float(mean == 0), 0.0
+    freedom = min(degrees for part, degrees in parts if part >= variance / 20)
+    error = math.sqrt(variance)
+    return min(1.0, 2 * float(stdtr(freedom, -abs(mean) / error))), float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (1979): reject those at most alpha, and with probability 1 − alpha nothing true is rejected.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(ps)), key=lambda i: ps[i])
+    corrected, highest = [0.0] * len(ps), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(ps) - rank) * ps[i]))
+        corrected[i] = highest
+    return corrected
+
+
+def _pair(before: Samples | None, now: Samples | None) -> tuple[Samples, Samples] | None:
+    """Per-sample values of both, where they are of the same samples."""
+    return (before, now) if before is not None and now is not None and before.shape == now.shape else None
+
+
+def _differences(before: Samples, now: Samples) -> Floats:
+    """Per-sample differences, averaged over seeds [n]."""
+    means: Floats = (now.astype(np.float64) - before.astype(np.float64)).mean(axis=0)
+    return means
+
+
+def _over_samples(before: Samples, now: Samples, change: float) -> Difference:
+    """A change of fixed networks: McNemar's test where a sample is right or wrong, else a paired t over samples."""
+    differences = _differences(before, now)
+    n = len(differences)
+    if n < 2:
+        return Difference(change, None, "none")
+    p, reach = student(float(differences.mean()), [(float(differences.var(ddof=1)) / n, n - 1)])
+    if before.dtype == now.dtype == np.bool_ and len(before) == 1:
+        return Difference(change, mcnemar(int((differences < 0).sum()), int((differences > 0).sum())), "McNemar", reach)
+    return Difference(change, p, "paired t", reach)
+
+
+def _over_seeds(by_seed: Floats, pair: tuple[Samples, Samples] | None, change: float) -> Difference:
+    """A change of networks trained anew, by seed [2, S], with the samples' chance added, which all seeds share.
+
+    Not paired by seed: what a seed gives hardly outlasts a change, and without change both runs spread alike, so that the spread within
+    each, pooled, has twice the degrees of freedom, of which few seeds are short.
+    """
+    seeds = by_seed.shape[1]
+    parts = [(2 * float(by_seed.var(axis=1, ddof=1).mean()) / seeds, 2 * (seeds - 1))]
+    if pair is not None and pair[0].shape[1] > 1:
+        differences = _differences(*pair)
+        parts.append((float(differences.var(ddof=1)) / len(differences), len(differences) - 1))
+    p, reach = student(float(by_seed[1].mean() - by_seed[0].mean()), parts)
+    return Difference(change, p, "seeds", reach)

@@ -1,0 +1,70 @@
+"""A run to compare: the baseline's own study scored again, from the store as far as that goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustradar import screening
+from robustradar.errors import UsageError
+from robustradar.gate.baseline import Baseline, compare_protocols, of_result
+from robustradar.progress import Progress
+from robustradar.registry import Request
+from robustradar.values import JSON
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Where and with what a study is scored.
+
+    Attributes:
+        store: Folder of finished work.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        weights: ``candidate=file`` for every candidate whose weights were given to the baseline, too.
+        plugins: Files or modules to load beside the installed plugins.
+        registry: A user's own registry, for short names inside parameters.
+    """
+
+    store: Path = Path(".robustradar/store")
+    device: str = "auto"
+    weights: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()
+    registry: Path | None = None
+
+
+def rescored(baseline: Baseline, scoring: Scoring, progress: Progress | None = None, command: str = "") -> Baseline:
+    """The baseline's study as it scores now. Nothing is trained before it is clear that the protocols agree.
+
+    Raises:
+        UnlikeError: The data are others than the baseline's, or weights are given where they were trained.
+        UsageError: A name that the study uses is gone, or weights are missing.
+        PluginError: A plugin that is needed is broken.
+        StoreError: The store cannot be written.
+    """
+    study, weights = baseline.study, scoring.weights
+    prepared = screening.prepare(None, _request(study), registry_file=scoring.registry, plugins=scoring.plugins, weights=weights)
+    here = prepared.study.json()
+    for candidate in study["weights"]:
+        if candidate not in here["weights"]:
+            raise UsageError(
+                f"--weights: got none for {candidate}, expected a file, as the baseline's were given. Give --weights '{candidate}=FILE'."
+            )
+    compare_protocols(study, here)
+    result = screening.rank(prepared, store=scoring.store, device=scoring.device, progress=progress, command=command)
+    return of_result(result.json(), scoring.store)
+
+
+def _request(study: JSON) -> Request:
+    """A study's JSON as it would be typed."""
+    return Request(
+        architectures=tuple(study["candidates"]),
+        data=study["data"]["id"],
+        norm=study["threat"]["norm"],
+        eps=repr(study["threat"]["eps"]),
+        attack=study["attack"],
+        recipe=study["recipe"]["id"],
+        metrics=tuple(study["metrics"]),
+        ranker=study["ranker"],
+        reporters=(),
+        seeds=len(study["seeds"]),
+    )

@@ -1,0 +1,116 @@
+"""What a run cost, and what it takes to repeat it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from robustradar.report.cell import number
+from robustradar.report.document import Document, objective
+from robustradar.report.grid import Cell, Grid, Head
+from robustradar.values import number_text
+
+
+def cost(document: Document) -> Grid:
+    """What each candidate took."""
+    owner = document.owners
+    heads = ("candidate", "networks", "epochs", "training (s)", "measuring (s)", "samples forward", "samples backward", "FLOPs")
+    rows = []
+    for name in [*document.order, ""]:
+        fits = [fit for fit in document.json["fits"] if owner.get(fit["key"], "") == name]
+        uses = [use for use in document.json["measurements"] if use["candidate"] == name]
+        if fits or uses:
+            told = name or "of measurements that failed"
+            counts = [len(fits), sum(len(fit["epochs"]) for fit in fits), *_seconds(fits, uses), *_work(fits, uses)]
+            rows.append((Cell(told), *(Cell(number(value), value) for value in counts)))
+    return Grid("Cost of each candidate", tuple(Head(h, words=not i) for i, h in enumerate(heads)), tuple(rows))
+
+
+def spent(document: Document) -> str:
+    """All of it in a sentence."""
+    fits, uses = document.json["fits"], document.json["measurements"]
+    (train, measure), (forward, backward, flops) = _seconds(fits, uses), _work(fits, uses)
+    peak = max((x["cost"]["memory"] for x in (*fits, *uses) if x["cost"]["memory"]), default=0)
+    memory = f" The most memory in use on the accelerator was {number(peak)}B." if peak else ""
+    return (
+        f"{len(fits)} networks were trained in {_time(train)} ({sum(f['cached'] for f in fits)} of them taken from the store), and "
+        f"{len(uses)} measurements made in {_time(measure)} ({sum(u['cached'] for u in uses)} from the store): {number(forward)} samples "
+        f"forward, {number(backward)} backward, {number(flops)} floating-point operations. "
+        f"What was taken from the store is counted with what it cost when it was made.{memory}"
+    )
+
+
+def facts(document: Document) -> list[tuple[str, str]]:
+    """What was asked, and where it ran."""
+    return [(name, text) for name, text in {**protocol(document), **_origin(document.json["provenance"])}.items() if text]
+
+
+def keys(document: Document) -> Grid:
+    """Every network with its key in the store."""
+    owner = document.owners
+    rows = []
+    for fit in document.json["fits"]:
+        spec = fit["spec"]
+        at = f"{spec['threat']['norm']} {number_text(spec['threat']['eps'])}" if spec["threat"] else ""
+        how = [owner.get(fit["key"], spec["architecture"]["id"]), objective(spec["objective"]), at]
+        state = ["from the store" if fit["cached"] else "trained", fit["key"]]
+        rows.append((*map(Cell, how), Cell(str(spec["seed"]), spec["seed"]), *_epochs(fit), *map(Cell, state)))
+    heads = ("candidate", "objective", "threat", "seed", "epochs", "kept epoch", "state", "key")
+    told = tuple(Head(head, words=head not in ("seed", "epochs", "kept epoch")) for head in heads)
+    return Grid("Trained networks", told, tuple(rows))
+
+
+def protocol(document: Document) -> dict[str, str]:
+    """What decides the numbers beside the candidates, by name: runs are alike where these are."""
+    study, origin = document.json["study"], document.json["provenance"]
+    data, threat = study["data"], study["threat"]
+    box = f" in [{number(threat['bounds'][0])}, {number(threat['bounds'][1])}]" if threat["bounds"] else ""
+    sizes = ", ".join(f"{size} {name}" for name, size in data["sizes"].items())
+    return {
+        "data": f"{data['id']} ({sizes} samples)",
+        "data fingerprint": data["fingerprint"],
+        "threat": f"{threat['norm']} {number_text(threat['eps'])}{box}",
+        "attack": study["attack"],
+        "recipe": study["recipe"]["id"],
+        "metrics": ", ".join(study["metrics"]),
+        "ranker": study["ranker"],
+        "seeds": ", ".join(map(str, study["seeds"])),
+        "engine": origin["engine"],
+    }
+
+
+def _origin(origin: Mapping[str, Any]) -> dict[str, str]:
+    """Where a run came from."""
+    git = origin["git"]
+    return {
+        "device": f"{origin['device']}, {origin['platform']}, Python {origin['python']}",
+        "versions": ", ".join(f"{name} {version}" for name, version in origin["versions"].items()),
+        "plugins": ", ".join(f"{name} ({source})" for name, source in origin["plugins"].items()),
+        "git": f"{git['commit']}{'' if git['clean'] else ', with changes that are not committed'}" if git else "",
+        "time": origin["time"],
+    }
+
+
+def _seconds(fits: Sequence[Mapping[str, Any]], uses: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    return sum(fit["seconds"] for fit in fits), sum(use["seconds"] for use in uses)
+
+
+def _work(fits: Sequence[Mapping[str, Any]], uses: Sequence[Mapping[str, Any]]) -> list[int]:
+    return [sum(x["cost"][name] for x in (*fits, *uses)) for name in ("forward", "backward", "flops")]
+
+
+def _epochs(fit: Mapping[str, Any]) -> tuple[Cell, Cell]:
+    epochs, kept = len(fit["epochs"]), fit["selected_epoch"]
+    return Cell(str(epochs), epochs), Cell(str(kept), kept)
+
+
+def _time(seconds: float) -> str:
+    """A duration in the unit that fits.
+
+    >>> _time(5), _time(600), _time(90000)
+    ('5.0 s', '10.0 min', '25.0 h')
+    """
+    for size, unit in ((5400, 60), (90, 1)):
+        if seconds >= size:
+            return f"{seconds / (unit * 60):.1f} {'h' if unit == 60 else 'min'}"
+    return f"{seconds:.1f} s"

@@ -1,0 +1,150 @@
+"""A result's JSON document as reports read it: checked once, then looked things up in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from robustradar.errors import UsageError
+from robustradar.report.cell import Unit, title, unit
+from robustradar.report.table import headlines
+from robustradar.values import JSON, Column, Failed, Measured, Outcome, Result, Score, Skipped, number_text
+
+_SCHEMA = "robustradar/1"
+_NAME = "scores.json"
+_LONGEST = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Document:
+    """One run.
+
+    Attributes:
+        json: The document of schema ``robustradar/1``.
+        label: What a page that shows several runs calls it.
+    """
+
+    json: JSON
+    label: str = ""
+
+    @classmethod
+    def of(cls, result: Result) -> Document:
+        """A finished result, as it is read back from its file."""
+        return cls(json.loads(json.dumps(result.json())))
+
+    @cached_property
+    def scores(self) -> tuple[Score, ...]:
+        """All cells."""
+        return tuple(_score(row) for row in self.json["scores"])
+
+    @cached_property
+    def cells(self) -> dict[tuple[str, str, str], Score]:
+        """The same by candidate, metric and column."""
+        return {(s.candidate, s.metric, s.column.name): s for s in self.scores}
+
+    @cached_property
+    def order(self) -> list[str]:
+        """All candidates, best first; those without a rank last."""
+        placed = [row["candidate"] for row in self.json["ranking"]]
+        return list(dict.fromkeys([*placed, *(row["candidate"] for row in self.json["unranked"]), *self.json["study"]["candidates"]]))
+
+    @cached_property
+    def columns(self) -> list[tuple[str, Column]]:
+        """Every metric's columns, in order."""
+        return list(dict.fromkeys((s.metric, s.column) for s in self.scores))
+
+    @cached_property
+    def headlines(self) -> list[tuple[str, Column]]:
+        """The columns of the main table, one a metric."""
+        return list(headlines(self.scores).items())
+
+    @cached_property
+    def owners(self) -> dict[str, str]:
+        """Whose a trained network is, by its key."""
+        return {key: use["candidate"] for use in self.json["measurements"] for key in use["fits"]}
+
+    def unit(self, column: Column) -> Unit:
+        """How the study's data let a column be shown."""
+        data = self.json["study"]["data"]
+        return unit(column, data["shape"], data["bounds"])
+
+    def heading(self, metric: str, column: Column) -> str:
+        """A column's name in words, with its metric's parameters, or name, where several metrics yield it."""
+        several = sum(c.name == column.name for _, c in self.columns) > 1
+        return " ".join(filter(None, [title(column), (metric.partition(":")[2] or metric) if several else ""]))
+
+    def measured(self, candidate: str, metric: str, column: str) -> Measured | None:
+        """A cell's number, where there is one."""
+        score = self.cells.get((candidate, metric, column))
+        return score.outcome if score is not None and isinstance(score.outcome, Measured) else None
+
+
+def details(found: Measured) -> Iterator[Mapping[str, Any]]:
+    """What explains a number, seed by seed."""
+    for seed in found.details.get("seeds", [{"details": found.details}]):
+        yield seed["details"]
+
+
+def objective(given: Mapping[str, Any]) -> str:
+    """What training minimised, in words."""
+    if given["form"] != "mixture":
+        return f"{given['form']}, β = {number_text(given['beta'])}"
+    return {0.0: "clean", 1.0: "adversarial"}.get(given["xi"], f"mixture, ξ = {number_text(given['xi'])}")
+
+
+def read(run: str) -> Document:
+    """A run's document, checked against the published schema.
+
+    Args:
+        run: The folder that `rank` wrote, or the file in it.
+
+    Raises:
+        UsageError: It is not there, cannot be read, or is no such document.
+    """
+    file = Path(run) / _NAME if Path(run).is_dir() else Path(run)
+    advice = f"Give the folder that robustradar rank wrote, or its {_NAME}."
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refused)
+    except OSError as error:
+        raise UsageError(f"RUN: got {run!r}, and {file} cannot be read ({error.strerror}). {advice}") from None
+    except ValueError as error:
+        raise UsageError(f"RUN: got {str(file)!r}, which is no JSON ({error}). {advice}") from None
+    found = document.get("schema") if isinstance(document, dict) else None
+    if found != _SCHEMA:
+        raise UsageError(f"{file}: got {f'schema {found!r}' if found else 'no schema'}, expected {_SCHEMA!r}. {advice}")
+    if reason := _violation(document):
+        raise UsageError(f"{file}: {reason}. It was changed, or written by a version that this one does not read: run rank again.")
+    return Document(document, run)
+
+
+def _violation(document: JSON) -> str:
+    """The first thing that the schema forbids; empty where there is none."""
+    import jsonschema
+
+    schema = json.loads((resources.files("robustradar") / "report" / "scores.schema.json").read_text(encoding="utf-8"))
+    error = next(jsonschema.Draft202012Validator(schema).iter_errors(document), None)
+    return f"{'/'.join(map(str, error.absolute_path)) or 'document'}: {error.message[:_LONGEST]}" if error else ""
+
+
+def _refused(name: str) -> None:
+    """JSON has no NaN.
+
+    Raises:
+        ValueError: Always.
+    """
+    raise ValueError(f"{name} is no number")
+
+
+def _score(row: Mapping[str, Any]) -> Score:
+    """A cell as the values have it."""
+    outcome: Outcome
+    if row["state"] == "measured":
+        outcome = Measured(row["value"], row["low"], row["high"], tuple(row["flags"]), row["details"])
+    else:
+        outcome = (Failed if row["state"] == "failed" else Skipped)(row["reason"])
+    return Score(row["candidate"], row["metric"], Column(row["column"], row["direction"], row["unit"]), outcome)

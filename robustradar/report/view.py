@@ -1,0 +1,194 @@
+"""What a report says of a run, section by section: from its document to sentences and tables that know nothing of HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from robustradar.report import table
+from robustradar.report.cell import number
+from robustradar.report.document import Document
+from robustradar.report.flag import by_stem, joined, letters, meaning
+from robustradar.report.grid import Cell, Grid, Head
+from robustradar.values import Column, Failed, Measured, Score, Skipped
+
+_NAMED = 10
+# Chosen here: a tau means little for fewer candidates, and from here on an order is mostly the other's.
+_LEAST, _TAU = 5, 0.7
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer in a sentence.
+
+    Attributes:
+        leaders: Who shares rank 1.
+        rivals: Who cannot be told from them.
+        by: What tells: ``ranks``, whose intervals reach 1 or not, or ``values`` of the columns, where no rank has an interval.
+    """
+
+    leaders: tuple[str, ...]
+    rivals: tuple[str, ...]
+    by: str
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A run as a report shows it."""
+
+    document: Document
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """Who is first, and how surely."""
+        rows = self.document.json["ranking"]
+        leaders = [row["candidate"] for row in rows if row["rank"] == 1]
+        others = [row for row in rows if row["rank"] != 1]
+        if any(row["rank_low"] != row["rank_high"] for row in rows):
+            return Verdict(tuple(leaders), tuple(row["candidate"] for row in others if row["rank_low"] == 1), "ranks")
+        rivals = [row["candidate"] for row in others if any(not self._behind(row["candidate"], leader) for leader in leaders)]
+        return Verdict(tuple(leaders), tuple(rivals), "values")
+
+    def _behind(self, other: str, leader: str) -> bool:
+        """Whether intervals put a candidate behind another in a column that was ranked by, and ahead in none."""
+        ranked = [(m, c) for m, c in self.document.columns if c.name in self.document.json["ranked_by"] and c.direction != "none"]
+        pairs = [(self.document.measured(leader, m, c.name), self.document.measured(other, m, c.name), c) for m, c in ranked]
+        signs = {_apart(a, b) * (1 if c.direction == "higher" else -1) for a, b, c in pairs if a is not None and b is not None}
+        return 1 in signs and -1 not in signs
+
+    @cached_property
+    def claims(self) -> list[str]:
+        """What the first candidate does on samples that nothing was selected on."""
+        return table.held_out_claims(self.document.scores, self.document.order[0]) if self.document.json["ranking"] else []
+
+    @cached_property
+    def ranking(self) -> Grid:
+        """The main table: a row a candidate, best first."""
+        d = self.document
+        shown = d.headlines
+        rows, count = d.json["ranking"], len(d.json["ranking"])
+        ranks = [row["rank"] for row in rows]
+        made = []
+        for row in rows:
+            low, rank, high = row["rank_low"], row["rank"], row["rank_high"]
+            span = (low / count - 1 / count, (rank - 0.5) / count, high / count) if count > 1 else None
+            tied = "=" if ranks.count(rank) > 1 else ""
+            made.append((Cell(f"{rank}{tied}", rank), Cell(f"{low}–{high}", low, span=span), *self._row(row["candidate"], shown)))
+        made += [(Cell("–"), Cell(""), *self._row(row["candidate"], shown)) for row in d.json["unranked"]]
+        named = {*self.verdict.leaders, *self.verdict.rivals} if len(rows) > 1 else set()
+        marked = frozenset(place for place, row in enumerate(rows) if row["candidate"] in named)
+        heads = (Head("rank"), Head("95 % interval"), Head("candidate", words=True), *self._heads(shown))
+        return Grid("Candidates, best first", heads, tuple(made), 2, marked)
+
+    @cached_property
+    def numbers(self) -> list[Grid]:
+        """Every number: a table a metric."""
+        d, found = self.document, []
+        for metric in dict.fromkeys(metric for metric, _ in d.columns):
+            shown = [(m, c) for m, c in d.columns if m == metric]
+            heads = (Head("candidate", words=True), *self._heads(shown))
+            found.append(Grid(metric, heads, tuple(tuple(self._row(name, shown)) for name in d.order)))
+        return found
+
+    def _heads(self, shown: Sequence[tuple[str, Column]]) -> list[Head]:
+        d = self.document
+        return [Head(d.heading(m, c) + d.unit(c).title, c.direction, c.name in d.json["ranked_by"]) for m, c in shown]
+
+    def _row(self, candidate: str, shown: Sequence[tuple[str, Column]]) -> list[Cell]:
+        return [Cell(candidate), *(self._cell(self.document.cells.get((candidate, m, c.name))) for m, c in shown)]
+
+    def _cell(self, score: Score | None) -> Cell:
+        """A number with its interval and flags, or the state with its reason."""
+        match score.outcome if score else None:
+            case Measured() as found if score is not None:
+                return measured_cell(found, self.document, score.column, tuple(sorted({self._letters[f] for f in found.flags})))
+            case Failed(reason=reason):
+                return Cell("failed", reason=reason)
+            case Skipped(reason=reason):
+                return Cell("skipped", reason=reason)
+        return Cell("")
+
+    @cached_property
+    def _stems(self) -> dict[str, list[str]]:
+        """All flags of the run, by what stands before their colon."""
+        return by_stem(sorted({flag for s in self.document.scores if isinstance(s.outcome, Measured) for flag in s.outcome.flags}))
+
+    @cached_property
+    def _letters(self) -> dict[str, str]:
+        """A flag's letter."""
+        return {flag: letter for letter, flags in zip(letters(len(self._stems)), self._stems.values(), strict=True) for flag in flags}
+
+    @cached_property
+    def flags(self) -> list[tuple[str, str, str]]:
+        """A flag's letter, what it means, and whose numbers have it."""
+        found = []
+        for stem, flags in self._stems.items():
+            scores = [s for s in self.document.scores if isinstance(s.outcome, Measured) and set(flags) & set(s.outcome.flags)]
+            columns, names = _names(self.document.heading(s.metric, s.column) for s in scores), _names(s.candidate for s in scores)
+            found.append((self._letters[flags[0]], meaning(joined(stem, flags)), f"{columns} of {names}"))
+        return found
+
+    @cached_property
+    def broken(self) -> Grid | None:
+        """Cells without a number, those of one reason together."""
+        d, groups = self.document, dict[tuple[str, str], list[Score]]()
+        for score in d.scores:
+            if isinstance(score.outcome, Failed | Skipped):
+                groups.setdefault((type(score.outcome).__name__.lower(), score.outcome.reason), []).append(score)
+        rows = [
+            (state, reason, _names(s.candidate for s in cells), _names(d.heading(s.metric, s.column) for s in cells), str(len(cells)))
+            for (state, reason), cells in sorted(groups.items(), key=lambda item: item[0])
+        ]
+        heads = tuple(Head(name, words=True) for name in ("state", "reason", "candidates", "columns", "cells"))
+        return Grid("Cells without a number", heads, tuple(tuple(map(Cell, row)) for row in rows), 1) if rows else None
+
+    @cached_property
+    def unranked(self) -> list[tuple[str, str]]:
+        """Why candidates have no rank: the reason, and who."""
+        groups: dict[str, list[str]] = {}
+        for row in self.document.json["unranked"]:
+            groups.setdefault(row["reason"], []).append(row["candidate"])
+        return [(reason, _names(names)) for reason, names in groups.items()]
+
+    @cached_property
+    def confounders(self) -> list[tuple[str, float, int]]:
+        """Columns that are no merit, by which the candidates stand almost as they were ranked: name, Kendall's tau, candidates."""
+        import numpy as np
+
+        from robustradar.numerics.agreement import kendall
+
+        d, found = self.document, []
+        for metric, column in d.columns:
+            if column.direction == "none":
+                pairs = [(-r["rank"], m.value) for r in d.json["ranking"] if (m := d.measured(r["candidate"], metric, column.name))]
+                tau = kendall(*np.array(pairs, dtype=float).T) if len(pairs) >= _LEAST else 0.0
+                if abs(tau) >= _TAU:  # and not where it is NaN, for a column that is all alike
+                    found.append((d.heading(metric, column), tau, len(pairs)))
+        return found
+
+
+def measured_cell(found: Measured, document: Document, column: Column, flags: tuple[str, ...] = ()) -> Cell:
+    """A number with its interval, or a bound."""
+    unit = document.unit(column)
+    value = unit.scale * found.value
+    if found.low is None and found.high is None:
+        return Cell(number(value), value, flags=flags)
+    ends = ["" if end is None else f"{unit.scale * end:z.{unit.digits}f}" for end in (found.low, found.high)]
+    if "" not in ends:
+        return Cell(f"{value:z.{unit.digits}f}", value, f"[{ends[0]}, {ends[1]}]", flags)
+    bound = {found.low: "≥ ", found.high: "≤ "}.get(found.value, "")
+    interval = "" if bound else f"(−∞, {ends[1]}]" if not ends[0] else f"[{ends[0]}, ∞)"
+    return Cell(f"{bound}{value:z.{unit.digits}f}", value, interval, flags)
+
+
+def _apart(a: Measured, b: Measured) -> int:
+    """1 where all of an interval lies above another, -1 where it lies below, 0 where they overlap."""
+    (a_low, a_high), (b_low, b_high) = ((x.value if x.low is None else x.low, x.value if x.high is None else x.high) for x in (a, b))
+    return (a_low > b_high) - (a_high < b_low)
+
+
+def _names(names: Iterable[str]) -> str:
+    """A list of names, not too long."""
+    every = list(dict.fromkeys(names))
+    return ", ".join(every[:_NAMED]) + (f" and {len(every) - _NAMED} more" if len(every) > _NAMED else "")
