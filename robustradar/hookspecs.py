@@ -80,7 +80,8 @@ def robustradar_attacks() -> tuple[Attack, ...]:
         >>> class Brighten(robustradar.Attack):
         ...     "Adds ε to every pixel."
         ...     def perturb(self, victim, x, y):
-        ...         return (x + victim.eps).clamp(*victim.bounds)
+        ...         brighter = x + victim.eps
+        ...         return brighter.clamp(*victim.bounds) if victim.bounds else brighter
         >>> @robustradar.hookimpl
         ... def robustradar_attacks():
         ...     return (Brighten(name="brighten", norms=(float("inf"),)),)
@@ -113,14 +114,14 @@ def robustradar_rankers() -> tuple[Ranker, ...]:
 
     Example:
         >>> import robustradar as rr
-        >>> class ByName(rr.Ranker):
-        ...     "Alphabetical; every place is certain."
+        >>> class Alike(rr.Ranker):
+        ...     "All alike; every place is possible."
         ...     def rank(self, table):
         ...         names = sorted({score.candidate for score in table.scores})
-        ...         return rr.Ranking(tuple(rr.RankingRow(i, i, i, n, i) for i, n in enumerate(names, 1)), columns=())
+        ...         return rr.Ranking(tuple(rr.RankingRow(1, 1, len(names), name, 0.0) for name in names), columns=())
         >>> @rr.hookimpl
         ... def robustradar_rankers():
-        ...     return (ByName(name="by-name"),)
+        ...     return (Alike(name="alike"),)
     """
     return ()
 

@@ -71,7 +71,7 @@ def n_fgsm(victim: Victim, x: Tensor, y: Tensor, noise: float, step: float) -> T
     eta = torch.rand(x.shape, generator=victim.generator, device=x.device, dtype=x.dtype).mul_(2).sub_(1).mul_(noise * victim.eps)
     start = (x + eta).clamp_(low, high)
     _, gradient = slopes(victim, start, y)
-    return start.add_(gradient.sign_(), alpha=step * victim.eps).clamp_(low, high)
+    return start.add_(gradient.sign(), alpha=step * victim.eps).clamp_(low, high)
 
 
 def pgd(victim: Victim, x: Tensor, y: Tensor, climb: Climb) -> tuple[Tensor, Tensor]:

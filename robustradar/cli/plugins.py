@@ -1,14 +1,19 @@
-"""`robustradar plugins`: what is installed, what it declares, and what is broken."""
+"""`robustradar plugins`: what is installed, what it declares, what is broken; a new one, and whether one keeps its contract."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from robustradar.cli import option
+
+if TYPE_CHECKING:
+    from robustradar.conformance import Verdict
 
 
 class Kind(StrEnum):
@@ -23,7 +28,20 @@ class Kind(StrEnum):
     REPORTER = "reporter"
 
 
-app = typer.Typer(help="Show installed plugins and what they declare.", no_args_is_help=True, rich_markup_mode=None)
+class Scaffold(StrEnum):
+    """What can be begun."""
+
+    ATTACK = "attack"
+    ARCHITECTURE = "architecture"
+    DATASET = "dataset"
+    METRIC = "metric"
+    RANKER = "ranker"
+    REPORTER = "reporter"
+
+
+app = typer.Typer(
+    help="Show installed plugins and what they declare; begin one, and check one.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @app.command("list", epilog="Examples:\n\n  robustradar plugins list\n\n  robustradar plugins list attack --json")
@@ -50,3 +68,55 @@ def show(
 
     found = inventory.show(name, plugin or ())
     print(json.dumps(found, indent=1) if as_json else inventory.text(found))
+
+
+@app.command(
+    epilog="Examples:\n\n  robustradar plugins new attack noisy-signs\n\n  robustradar plugins new metric flatness --out ../flatness"
+)
+def new(
+    kind: Annotated[Scaffold, typer.Argument(help="What the plugin is to declare.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the plugin and what it declares: lower-case words joined by hyphens.")],
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="A new folder [default: NAME].")] = None,
+    as_json: option.Json = False,
+) -> None:
+    """Write a distribution with a working plugin, its tests and a README: install it, and it is found."""
+    from robustradar import scaffold
+
+    folder = out or Path(name)
+    files = scaffold.write(kind.value, name, folder)
+    if as_json:
+        print(json.dumps({"folder": str(folder), "files": [str(file) for file in files]}, indent=1))
+        return
+    print("\n".join(map(str, files)))
+    typer.echo(f"Now: cd {folder} && pip install -e . && robustradar plugins check {name} && pytest", err=True)
+
+
+@app.command(epilog="Examples:\n\n  robustradar plugins check signs.py\n\n  robustradar plugins check native/square:queries=100 --json")
+def check(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A plugin, plugin/name with parameters, or a Python file.")],
+    plugin: option.Plugin = None,
+    as_json: option.Json = False,
+) -> None:
+    """Check that a plugin keeps its contract, clause by clause; exit code 4 if a clause is broken."""
+    from robustradar import conformance
+
+    found: list[Verdict] = []
+    for verdict in conformance.check([name], plugin or ()):
+        if not as_json:
+            _show(verdict, found[-1] if found else None)
+        found.append(verdict)
+    count = Counter(verdict.state for verdict in found)
+    if as_json:
+        print(json.dumps([verdict.json() for verdict in found], indent=1, ensure_ascii=False))
+    else:
+        print(f"\n{count['kept']} clauses kept, {count['broken']} broken, {count['not tried']} not tried.")
+    raise typer.Exit(4 if count["broken"] else 0)
+
+
+def _show(verdict: Verdict, last: Verdict | None) -> None:
+    """Prints a verdict below its subject, as soon as it is found; one reason for several clauses is told once."""
+    if last is None or last.subject != verdict.subject:
+        print(f"{chr(10) if last else ''}{verdict.subject}")
+    state = {"kept": "ok", "broken": "BROKEN"}.get(verdict.state, verdict.state)
+    same = last is not None and (last.subject, last.state, last.text) == (verdict.subject, verdict.state, verdict.text)
+    print(f"  {state:9}  {verdict.clause:22}  {'as before' if same else ' '.join(verdict.text.split())}", flush=True)
