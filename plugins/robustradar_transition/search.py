@@ -46,6 +46,8 @@ def searched(
 ) -> CriticalStrength:
     """Return the strength at which the mean of the losses passes that of the evaluation losses, with a bootstrap over both splits.
 
+    What a fit puts beyond the largest strength that makes sense is beyond the grid.
+
     Args:
         search: How.
         start: Losses at strength 0, [n].
@@ -74,6 +76,8 @@ def searched(
         fit, slopes = "line", None  # where the loss rises less than at 0, a parabola would turn: the clean network was no minimum
     replicates = Replicates(drawn[:, :P], thresholds, None if slopes is None else drawn[:, P])
     strength = critical_strength(points, threshold, fit, None if slopes is None else float(slopes.mean()), replicates)
+    if strength.value is not None and strength.value > search.most:
+        return replace(strength, value=None, low=points[-1][0], high=None, status="beyond-grid")
     if strength.value is None or fit in ("line", "hermite"):
         return strength
     low, high = interval(_crossings(fit, np.array([eps for eps, _ in points]), drawn[:, :P], thresholds), 0.95, None)

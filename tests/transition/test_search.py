@@ -212,6 +212,13 @@ def test_what_does_not_reach_the_threshold_is_extended_by_a_line() -> None:
     assert (censored.status, censored.value, censored.low, censored.high) == ("beyond-grid", None, 2.0, None)
 
 
+def test_a_fit_that_crosses_beyond_the_range_is_beyond_the_grid() -> None:
+    within, _ = looked(lambda eps: eps / 10, steps=1, first=4.0, most=12.0)
+    beyond, _ = looked(lambda eps: eps / 10, steps=1, first=4.0, most=8.0)
+    assert (within.value, within.status) == (pytest.approx(10), "extrapolated")
+    assert (beyond.value, beyond.low, beyond.high, beyond.status) == (None, 4.0, None, "beyond-grid")
+
+
 def test_nothing_is_trained_where_the_loss_is_above_the_threshold_already() -> None:
     slopes = samples(1.0, 400, 0.1, 3)
     for changes in ({}, {"fit": "line"}, {"fit": "spline"}, {"fit": "interpolate"}, {"fit": "hermite", "slopes": slopes}):
