@@ -109,7 +109,8 @@ def trained(metric: EpsStar, bench: Bench, start: Clean, lower: CriticalStrength
         UnavailableError: The slope of hermite cannot be had, or fine-tuning diverges.
     """
     most = _most(bench.task, bench.threat)
-    first = min(_BEYOND_BOUND * (lower.value or lower.low or 0.0), most) or bench.threat.eps or most
+    first = _BEYOND_BOUND * (lower.value or lower.low or 0.0) or bench.threat.eps or min(most, 1.0)
+    first = min(float(f"{first:.4g}"), most)  # as the search rounds it
     trainer, tried = _trainer(metric, bench, start, bench.threat.at(first))
     fits: dict[float, Fit] = {}
 

@@ -12,6 +12,15 @@ from robustradar import Outcome, Result
 from robustradar.registry import Request
 from robustradar.screening import Prepared, prepare, rank
 
+PRICES = ("delta_influence", "delta_first_order")
+SPECTRA = ("lambda_min_train", "lambda_max_train", "lambda_min_eval", "lambda_max_eval")
+DIGITS: dict[str, Any] = {
+    "data": "digits:train_limit=200,eval_limit=100",
+    "eps": "0.05",
+    "recipe": "quick:epochs=3",
+    "architectures": ("papers/mlp:width=8,depth=1",),
+}
+
 
 @dataclass
 class Lab:
