@@ -49,9 +49,10 @@ class Overfitting(Metric):
     inner: Annotated[str | None, Field(description="attack to train with, e.g. native/n-fgsm; none: the study's")] = None
 
     def needs(self, task: Task, threat: Threat) -> Needs:
-        """The adversarial and the clean fit."""
-        strength = None if self.eps is None else threat.at(self.eps)
-        return Needs(fits={"adversarial": FitNeed(ADVERSARIAL, strength, self.inner), "clean": FitNeed(CLEAN)})
+        """The adversarial and the clean fit, looked at after each epoch."""
+        strength, recipe = None if self.eps is None else threat.at(self.eps), {"evaluate": "each"}
+        adversarial, clean = FitNeed(ADVERSARIAL, strength, self.inner, recipe=recipe), FitNeed(CLEAN, recipe=recipe)
+        return Needs(fits={"adversarial": adversarial, "clean": clean})
 
     def measure(self, bench: Bench) -> Mapping[str, Outcome]:
         """Reads the records."""

@@ -50,8 +50,10 @@ def fine_tuner(metric: EpsStar, fit: Fit, clean: FitNeed) -> Trainer:
     recipe = fit.record.spec["recipe"]["parameters"]
     changes: dict[str, Any] = {}
     if recipe["optimizer"] != "lbfgs":
-        changes = {"epochs": max(2, round(metric.share * recipe["epochs"])), "lr": recipe["lr"] if metric.lr == "auto" else metric.lr}
-        changes |= {"schedule": "rise-and-fall", "warmup": 0.5, "stop": 0, "patience": 0, "average": 0.0}
+        changes = {"epochs": max(2, round(metric.tuned * recipe["epochs"])), "lr": recipe["lr"] if metric.lr == "auto" else metric.lr}
+        changes |= {"schedule": "rise-and-fall", "warmup": 0.5, "stop": 0, "average": 0.0}
+        # The rate has fallen at the end, where the training loss is lowest: no epoch before it need be looked at.
+        changes |= {"select": "last", "evaluate": "last", "patience": 0}
     # The minimum that L-BFGS goes to is that of the attack, and so the study's, as from scratch.
     iterated = metric.inner or (_PGD if changes else None)
     return Trainer(metric.trained_on, clean, _FGM if metric.attack == "fgm" else iterated, changes)

@@ -48,6 +48,9 @@ class Recipe(Declaration):
         Literal["loss", "accuracy", "last"],
         Field(description="the epoch kept: smallest evaluation loss of the objective, highest (adversarial) accuracy, or the last"),
     ] = "loss"
+    evaluate: Annotated[
+        Literal["each", "last"], Field(description="epochs after which the evaluation split is looked at; last asks for select=last")
+    ] = "each"
     patience: Annotated[int, Field(ge=0, description="stop after so many epochs without a better one; 0: never")] = 0
     augment: Annotated[Literal["none", "crop-flip"], Field(description="crop-flip: shifts by an eighth of the side, and mirrors")] = "none"
     precision: Annotated[Literal["float32", "bf16"], Field(description="of the passes while training")] = "float32"
@@ -61,9 +64,12 @@ class Recipe(Declaration):
     tolerance: Annotated[float, Field(gt=0, description="norm of the gradient at which lbfgs ends")] = 1e-8
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a stop beyond the schedule, and where lbfgs, whose objective knows no chance, is to be given some."""
+        """Raises ValueError for a stop beyond the schedule, a choice among epochs that were not looked at, and lbfgs given any chance."""
         if self.stop > self.epochs:
             raise ValueError(f"stop: got {self.stop}, expected at most epochs={self.epochs}")
+        if self.evaluate == "last" and (self.select != "last" or self.patience):
+            got = f"select={self.select}, patience={self.patience}"
+            raise ValueError(f"evaluate=last: got {got}, expected select=last, patience=0, as only epochs looked at can be chosen")
         asked = {"augment": "none", "precision": "float32", "average": 0.0, "clip": 0.0} if self.optimizer == "lbfgs" else {}
         for name, wanted in asked.items():
             if (got := getattr(self, name)) != wanted:

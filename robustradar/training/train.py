@@ -66,7 +66,7 @@ class _History:
     def add(self, means: dict[str, Any], network: nn.Module, recipe: Recipe) -> None:
         """One more epoch; its weights are kept where the selection rule prefers them."""
         self.epochs.append({"epoch": len(self.epochs) + 1, **means})
-        value = selection(means, recipe)
+        value = -math.inf if recipe.select == "last" else selection(means, recipe)
         if recipe.select == "last" or value < self.best:
             self.best, self.selected = value, len(self.epochs)
             self.state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
@@ -166,9 +166,11 @@ def _train(loop: Loop, evaluation: Guarded | None, told: Callable[[int], None], 
         saved = time.monotonic()
         while not ended():
             tally = loop.epoch()
-            found = guard.call(loop.culprit, lambda: evaluate(loop.evaluated, data, spec.objective, evaluation))
-            means = {**tally.means("train"), **found, **loop.facts}
-            if means["train_objective_loss"] is None or means["evaluation_objective_loss"] is None:
+            means = {**tally.means("train"), **Tally(data.task.classes).means("evaluation"), **loop.facts}
+            looked = recipe.evaluate == "each" or loop.finished or len(history.epochs) + 1 == recipe.length
+            if looked:
+                means |= guard.call(loop.culprit, lambda: evaluate(loop.evaluated, data, spec.objective, evaluation))
+            if means["train_objective_loss"] is None or (looked and means["evaluation_objective_loss"] is None):
                 raise _Diverged(f"the loss is not finite after epoch {len(history.epochs) + 1} of {recipe.length}", meter.cost)
             history.add(means, loop.judged, recipe)
             told(len(history.epochs))
@@ -251,7 +253,8 @@ def trial(loop: Loop, evaluation: Guarded | None, steps: int) -> float:
     def timed() -> float:
         loop.running.train()
         taken(1)
-        return recipe.length * (loop.passes * taken(counted) / counted * samples / batch + evaluated())
+        looks = recipe.length if recipe.evaluate == "each" else 1
+        return recipe.length * loop.passes * taken(counted) / counted * samples / batch + looks * evaluated()
 
     with guard.generators_restored():
         return guard.call(loop.culprit, timed)

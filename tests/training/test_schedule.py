@@ -53,3 +53,22 @@ def test_a_stopped_fit_is_the_beginning_of_the_whole_one() -> None:
     assert stopped.record.epochs == whole.record.epochs[:2] != short.record.epochs
     with pytest.raises(ValueError, match="^stop: got 5, expected at most epochs=4$"):
         Recipe(epochs=4, stop=5)
+
+
+def test_looking_at_the_last_epoch_alone_trains_the_same_and_costs_less() -> None:
+    each, last = (Fitting(normed, Recipe(**{**vars(STEADY), "evaluate": when}), ADVERSARIAL).train() for when in ("each", "last"))
+    assert all(bool((each.state[name] == last.state[name]).all()) for name in each.state)
+    assert last.record.epochs[-1] == each.record.epochs[-1]
+    for whole, part in zip(each.record.epochs[:-1], last.record.epochs[:-1], strict=True):
+        assert part == {name: None if name.startswith("evaluation") else value for name, value in whole.items()}
+    spared = 2 * 24 * (3 + 3), 2 * 24 * 3  # the attack runs on the clean inputs, its steps, and is judged
+    assert (each.record.cost.forward - last.record.cost.forward, each.record.cost.backward - last.record.cost.backward) == spared
+
+
+@pytest.mark.parametrize(
+    ("changes", "got"), [({"select": "loss"}, "select=loss, patience=0"), ({"patience": 2}, "select=last, patience=2")]
+)
+def test_no_epoch_is_chosen_that_was_not_looked_at(changes: dict[str, Any], got: str) -> None:
+    message = f"^evaluate=last: got {got}, expected select=last, patience=0, as only epochs looked at can be chosen$"
+    with pytest.raises(ValueError, match=message):
+        Recipe(**{"select": "last", "evaluate": "last", **changes})

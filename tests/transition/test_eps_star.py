@@ -8,7 +8,6 @@ import pytest
 from diagnosis import prepared, ran
 
 from robustradar import Measured, Outcome, Skipped
-from robustradar_transition.eps_star import EpsStar
 
 METRIC = "transition/eps-star:"
 DIGITS: dict[str, Any] = {
@@ -177,10 +176,11 @@ def test_fine_tuning_goes_on_from_the_clean_network_at_the_rate_that_got_lowest(
             assert spec["start"] == clean.key
             assert (spec["objective"]["xi"], spec["threat"]["eps"]) == (1, fit["eps"])
             assert after["schedule"] == "rise-and-fall"
-            assert {name: after[name] for name in ("optimizer", "batch", "weight_decay", "select")} == {
-                name: before[name] for name in ("optimizer", "batch", "weight_decay", "select")
+            assert {name: after[name] for name in ("optimizer", "batch", "weight_decay")} == {
+                name: before[name] for name in ("optimizer", "batch", "weight_decay")
             }
-            assert fit["epochs"] == after["epochs"] == round(EpsStar().share * before["epochs"])
+            assert (after["select"], after["evaluate"], after["patience"]) == ("last", "last", 0)
+            assert fit["epochs"] == after["epochs"] == round((0.3 if method == HERMITE else 0.4) * before["epochs"])
             assert after["lr"] == details["recipe"]["lr"]
             assert "fgm" in spec["attack"]["id"] if "attack=fgm" in method else "pgd" in spec["attack"]["id"]
         if lr is None:

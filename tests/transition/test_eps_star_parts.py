@@ -133,7 +133,8 @@ def test_what_cannot_be_of_minima_is_flagged() -> None:
 def test_fine_tuning_is_a_share_of_the_recipe() -> None:
     clean = FitNeed(CLEAN)
     trainer = fine_tuner(EpsStar(share=0.25), fit(optimizer="sgd", epochs=40, lr=0.3, stop=7, patience=3, average=0.9), clean)
-    expected = {"epochs": 10, "lr": 0.3, "schedule": "rise-and-fall", "warmup": 0.5, "stop": 0, "patience": 0, "average": 0.0}
+    expected = {"epochs": 10, "lr": 0.3, "schedule": "rise-and-fall", "warmup": 0.5, "stop": 0, "average": 0.0}
+    expected |= {"select": "last", "evaluate": "last", "patience": 0}
     assert (trainer.recipe, trainer.start, trainer.objective) == (expected, clean, Objective(1.0))
     assert fine_tuner(EpsStar(share=0.01, lr=0.02), fit(epochs=40, lr=0.3), clean).recipe["epochs"] == 2
     assert fine_tuner(EpsStar(lr=0.02), fit(epochs=40, lr=0.3), clean).recipe["lr"] == 0.02
