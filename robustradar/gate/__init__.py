@@ -1,6 +1,6 @@
 """A regression gate: whether a run is worse than a kept one by more than is tolerated and by more than chance explains.
 
-`robustradar baseline save` and `robustradar check` call this; where CI is pytest, `assert_no_regression` is all that is needed.
+`robustradar baseline save`, `robustradar check` and, in pytest, the fixture `robustness_gate` call this.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ __all__ = [
     "Baseline",
     "Cell",
     "Comparison",
+    "RegressionError",
     "Row",
     "Rule",
     "Scoring",
@@ -34,6 +35,10 @@ __all__ = [
     "tolerance",
     "write",
 ]
+
+
+class RegressionError(AssertionError):
+    """Something regressed; the text is the table."""
 
 
 def exit_code(comparison: Comparison, fail_on: Literal["regression", "change", "never"] = "regression") -> int:
@@ -54,7 +59,7 @@ def assert_no_regression(
     only: Sequence[str] = (),
     alpha: float = 0.05,
 ) -> Comparison:
-    """Scores a baseline's study again, or takes a finished run, and fails like ``assert`` where something regressed or could not be judged.
+    """Scores a baseline's study again, or takes a finished run, and fails like ``assert`` where something regressed.
 
     Args:
         baseline: The file that ``robustradar baseline save`` wrote.
@@ -68,15 +73,22 @@ def assert_no_regression(
         What was found.
 
     Raises:
-        AssertionError: A regression, or a cell that could not be judged; the text is the table.
-        UnlikeError: The protocols differ.
+        RegressionError: A regression: an AssertionError, of which the text is the table.
+        UnlikeError: A cell could not be judged, or the protocols differ.
         UsageError: A file or name is wrong.
+        PluginError: A plugin that is needed is broken.
     """
     before, how = read(Path(baseline)), scoring or Scoring()
     rule = Rule(tuple(tolerance(f"{column}={size}") for column, size in (tolerances or {}).items()), alpha, tuple(only))
     rule.check(before)
-    now = of_run(Path(run), how.store) if run is not None else rescored(before, how)
+    now = of_run(Path(run), Path(how.store)) if run is not None else rescored(before, how)
     found = compare(before, now, rule)
-    if exit_code(found):
-        raise AssertionError(f"robustradar check against {baseline}:\n\n{text(found, View(str(baseline), changed_only=True))}")
+    table = text(found, View(str(baseline), changed_only=True))
+    if found.verdict == "regression":
+        raise RegressionError(f"robustradar check against {baseline}:\n\n{table}")
+    if unjudged := found.of("unjudged"):
+        raise UnlikeError(
+            f"check: got {len(unjudged)} of {len(found.rows)} cells of {baseline} that could not be judged, expected none. "
+            f"Mend what the lines below the table name.\n\n{table}"
+        )
     return found

@@ -23,6 +23,8 @@ Test = Literal["identical", "exact", "McNemar", "paired t", "seeds", "none"]
 Floats = NDArray[np.float64]
 
 LEVEL = 0.95
+# A change of just the tolerance is tolerated, and 0.87 − 0.86, in floating point more than 0.01, is no more than that.
+SLACK = 1 + 1e-9
 # With fewer, the spread between seeds is itself too much by chance (see test_few_seeds_raise_no_more_alarms).
 FEWEST_SEEDS = 3
 
@@ -36,6 +38,7 @@ class Difference:
         p: Two-sided; None where nothing is known of chance.
         test: What it comes from.
         reach: Half of the 95 % interval of the change.
+        beyond: p of a change of just the tolerance: how often chance alone would bring one that is not tolerated.
         partly: Whether training's chance is not in p.
     """
 
@@ -43,6 +46,7 @@ class Difference:
     p: float | None
     test: Test
     reach: float | None = None
+    beyond: float = 1.0
     partly: bool = False
 
     @property
@@ -51,13 +55,14 @@ class Difference:
         return self.test not in ("identical", "exact", "none")
 
 
-def difference(before: Cell, now: Cell, given: bool) -> Difference:
+def difference(before: Cell, now: Cell, given: bool, tolerance: float) -> Difference:
     """What changed in a cell that is measured in both runs, and by which chance.
 
     Args:
         before: The baseline's.
         now: This run's.
         given: Whether the networks were given, so that samples are all the chance there is.
+        tolerance: In the column's unit.
     """
     pair = _pair(before.samples, now.samples)
     change = (now.value or 0.0) - (before.value or 0.0)
@@ -69,11 +74,11 @@ def difference(before: Cell, now: Cell, given: bool) -> Difference:
         return Difference(change, None, "none")
     fixed = given or (before.fits == now.fits and any(before.fits))
     if pair is not None and fixed:
-        return _over_samples(*pair, change)
+        return _over_samples(*pair, change, tolerance)
     if len(before.values) == len(now.values) >= FEWEST_SEEDS:
-        return _over_seeds(np.array([before.values, now.values]), pair, change)
+        return _over_seeds(np.array([before.values, now.values]), pair, change, tolerance)
     if pair is not None:
-        return replace(_over_samples(*pair, change), partly=True)
+        return replace(_over_samples(*pair, change, tolerance), partly=True)
     return Difference(change, None, "none")
 
 
@@ -117,18 +122,44 @@ def student(mean: float, parts: Sequence[tuple[float, int]]) -> tuple[float, flo
     return min(1.0, 2 * float(stdtr(freedom, -abs(mean) / error))), float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
 
 
-def holm(ps: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (1979): reject those at most alpha, and with probability 1 − alpha nothing true is rejected.
+def within(change: float, tolerance: float) -> bool:
+    """Whether a change is no larger than its tolerance.
 
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
+    >>> within(0.86 - 0.87, 0.01), within(0.85 - 0.87, 0.01)
+    (True, False)
     """
-    order = sorted(range(len(ps)), key=lambda i: ps[i])
-    corrected, highest = [0.0] * len(ps), 0.0
-    for rank, i in enumerate(order):
-        highest = max(highest, min(1.0, (len(ps) - rank) * ps[i]))
-        corrected[i] = highest
-    return corrected
+    return abs(change) <= tolerance * SLACK
+
+
+def corrected(ps: Sequence[float], beyond: Sequence[float], sides: Sequence[int]) -> list[float]:
+    """Each p for the whole family: Σⱼ min(p, beyondⱼ), over all cells that are not found already on its side.
+
+    Those at most alpha are found. With probability 1 − alpha no cell is found that did not change: a cell j without change is found at a
+    level p only where its own p is as small and its change is beyond its tolerance, of which each alone bounds the probability. So a wide
+    tolerance leaves its share to the other cells, as Tarone (1990) does for tests that cannot reach a level. Where nothing is tolerated,
+    this is Holm's step-down correction (1979).
+
+    Args:
+        ps: How often chance alone would bring each cell's change.
+        beyond: How often it would bring a change that is beyond the cell's tolerance.
+        sides: 1 or −1 for a change beyond its tolerance, by its direction; 0 for one that is tolerated, which is never found.
+
+    >>> corrected([0.01, 0.04, 0.03], [1.0, 1.0, 1.0], [1, 1, 1])
+    [0.03, 0.06, 0.06]
+    >>> corrected([0.01, 0.04, 0.03], [1.0, 0.002, 1.0], [1, 0, 1])
+    [0.022, 0.082, 0.032]
+    """
+    found, p = np.ones(len(ps)), np.asarray(ps)
+    for side in (-1, 0, 1):
+        left, highest = np.array(beyond), 0.0
+        for i in np.argsort(p, kind="stable"):
+            if sides[i] != side:
+                continue
+            highest = max(highest, p[i], min(1.0, float(np.minimum(p[i], left).sum())))
+            found[i] = highest
+            if side:
+                left[i] = 0.0
+    return [float(value) for value in found]
 
 
 def _pair(before: Samples | None, now: Samples | None) -> tuple[Samples, Samples] | None:
@@ -142,28 +173,36 @@ def _differences(before: Samples, now: Samples) -> Floats:
     return means
 
 
-def _over_samples(before: Samples, now: Samples, change: float) -> Difference:
+def _over_samples(before: Samples, now: Samples, change: float, tolerance: float) -> Difference:
     """A change of fixed networks: McNemar's test where a sample is right or wrong, else a paired t over samples."""
     differences = _differences(before, now)
     n = len(differences)
     if n < 2:
         return Difference(change, None, "none")
-    p, reach = student(float(differences.mean()), [(float(differences.var(ddof=1)) / n, n - 1)])
+    parts = [(float(differences.var(ddof=1)) / n, n - 1)]
+    p, reach = student(float(differences.mean()), parts)
     if before.dtype == now.dtype == np.bool_ and len(before) == 1:
-        return Difference(change, mcnemar(int((differences < 0).sum()), int((differences > 0).sum())), "McNemar", reach)
-    return Difference(change, p, "paired t", reach)
+        lost, gained = int((differences < 0).sum()), int((differences > 0).sum())
+        # The most even split of as many samples that is not tolerated.
+        fewer = math.ceil((lost + gained - n * tolerance * SLACK) / 2) - 1
+        beyond = mcnemar(fewer, lost + gained - fewer) if fewer >= 0 else 0.0
+        return Difference(change, mcnemar(lost, gained), "McNemar", reach, beyond)
+    return Difference(change, p, "paired t", reach, student(tolerance, parts)[0])
 
 
-def _over_seeds(by_seed: Floats, pair: tuple[Samples, Samples] | None, change: float) -> Difference:
-    """A change of networks trained anew, by seed [2, S], with the samples' chance added, which all seeds share.
+def _over_seeds(by_seed: Floats, pair: tuple[Samples, Samples] | None, change: float, tolerance: float) -> Difference:
+    """A change of networks trained anew, by seed [2, S], with the chance of the samples, which all seeds share, added.
 
     Not paired by seed: what a seed gives hardly outlasts a change, and without change both runs spread alike, so that the spread within
-    each, pooled, has twice the degrees of freedom, of which few seeds are short.
+    each, pooled, has twice the degrees of freedom, of which few seeds are short. A sample's difference varies by its own change and by
+    what the seeds make of it; the latter is in the spread over seeds already and so is taken off, as in an analysis of variance with
+    seeds and samples drawn at random.
     """
     seeds = by_seed.shape[1]
     parts = [(2 * float(by_seed.var(axis=1, ddof=1).mean()) / seeds, 2 * (seeds - 1))]
     if pair is not None and pair[0].shape[1] > 1:
         differences = _differences(*pair)
-        parts.append((float(differences.var(ddof=1)) / len(differences), len(differences) - 1))
+        by_seeds = sum(float(run.astype(np.float64).var(axis=0, ddof=1).mean()) for run in pair) / seeds
+        parts.append((max(0.0, float(differences.var(ddof=1)) - by_seeds) / len(differences), len(differences) - 1))
     p, reach = student(float(by_seed[1].mean() - by_seed[0].mean()), parts)
-    return Difference(change, p, "seeds", reach)
+    return Difference(change, p, "seeds", reach, student(tolerance, parts)[0])

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from robustradar.errors import UsageError, unknown
 from robustradar.gate.baseline import Baseline, Cell, compare_protocols, surroundings
-from robustradar.gate.chance import FEWEST_SEEDS, Difference, Test, difference, holm
+from robustradar.gate.chance import FEWEST_SEEDS, Difference, Test, corrected, difference, within
 from robustradar.values import JSON, Column, number
 
 Verdict = Literal["regression", "improvement", "change", "same", "unjudged", "new"]
@@ -119,8 +119,8 @@ class Row:
 
     @property
     def tolerated(self) -> bool:
-        """Whether the change is no larger than its tolerance; 0.87 − 0.86, in floating point more than 0.01, is not."""
-        return self.change is not None and self.tolerance is not None and abs(self.change) <= self.tolerance * (1 + 1e-9)
+        """Whether the change is no larger than its tolerance."""
+        return self.change is not None and self.tolerance is not None and within(self.change, self.tolerance)
 
     def json(self) -> JSON:
         """One entry of ``cells``."""
@@ -156,8 +156,8 @@ class Comparison:
 def compare(before: Baseline, now: Baseline, rule: Rule) -> Comparison:
     """Judges every cell of the baseline. A regression is worse by more than the tolerance, and by more than chance explains.
 
-    p is one-sided for columns with a direction. Those are corrected together by Holm's method, so that at most a share alpha of all runs
-    without change raises an alarm; those without direction are corrected apart. Cells that are the same to the bit are no tests.
+    p is one-sided for columns with a direction. Those are corrected together, so that at most a share alpha of all runs calls a cell a
+    regression that did not change; those without direction are corrected apart. Cells that are the same to the bit are no tests.
 
     Raises:
         UnlikeError: The protocols differ.
@@ -168,9 +168,13 @@ def compare(before: Baseline, now: Baseline, rule: Rule) -> Comparison:
     there = {cell.place: cell for cell in now.cells if rule.judges(cell.column)}
     given = {name for name in before.study["weights"] if name in now.study["weights"]}
     pairs = [(cell, there.pop(cell.place, None)) for cell in before.cells if rule.judges(cell.column)]
-    differences = [difference(cell, other, cell.candidate in given) if other and _both(cell, other) else None for cell, other in pairs]
-    corrected = _corrected([cell for cell, _ in pairs], differences)
-    rows = [_row(*pair, d, p, rule) for pair, d, p in zip(pairs, differences, corrected, strict=True)]
+    sizes = [rule.tolerance(cell.column).of(cell.value or 0.0) for cell, _ in pairs]
+    differences = [
+        difference(cell, other, cell.candidate in given, size) if other and _both(cell, other) else None
+        for (cell, other), size in zip(pairs, sizes, strict=True)
+    ]
+    ps = _corrected([cell for cell, _ in pairs], differences, sizes)
+    rows = [_row(*pair, d, p, rule) for pair, d, p in zip(pairs, differences, ps, strict=True)]
     rows += [Row(c.candidate, c.metric, c.column, "new", None, c.value, reason=c.reason) for c in there.values()]
     return Comparison(tuple(rows), rule.alpha, surroundings(before.provenance, now.provenance))
 
@@ -200,15 +204,23 @@ def _both(before: Cell, now: Cell) -> bool:
     return before.state == now.state == "measured" and before.column == now.column
 
 
-def _corrected(cells: Sequence[Cell], differences: Sequence[Difference | None]) -> list[float | None]:
+def _corrected(cells: Sequence[Cell], differences: Sequence[Difference | None], sizes: Sequence[float]) -> list[float | None]:
     """Every difference's p, those that chance may have made corrected for their number."""
     ps = [None if d is None else d.p for d in differences]
     for neutral in (False, True):
-        family = [i for i, d in enumerate(differences) if d and d.by_chance and (cells[i].column.direction == "none") == neutral]
+        family = [(i, d) for i, d in enumerate(differences) if d and d.by_chance and (cells[i].column.direction == "none") == neutral]
         # Where a direction is better, only the side that was found counts: half of a symmetric test's p.
-        for i, p in zip(family, holm([(ps[i] or 0.0) * (1.0 if neutral else 0.5) for i in family]), strict=True):
+        half = 1.0 if neutral else 0.5
+        sides = [0 if within(d.change, sizes[i]) else 1 if neutral or _worse(cells[i].column, d.change) else -1 for i, d in family]
+        found = corrected([(d.p or 0.0) * half for _, d in family], [d.beyond * half for _, d in family], sides)
+        for (i, _), p in zip(family, found, strict=True):
             ps[i] = p
     return ps
+
+
+def _worse(column: Column, change: float) -> bool:
+    """Whether a change is for the worse, where a direction is better."""
+    return (change > 0) == (column.direction == "lower")
 
 
 def _row(before: Cell, now: Cell | None, found: Difference | None, p: float | None, rule: Rule) -> Row:
@@ -237,7 +249,7 @@ def _row(before: Cell, now: Cell | None, found: Difference | None, p: float | No
         return replace(row, reason=FEW_SEEDS.format(len(now.values)))
     if before.column.direction == "none":
         return replace(row, verdict="change")
-    return replace(row, verdict="improvement" if (found.change > 0) == (before.column.direction == "higher") else "regression")
+    return replace(row, verdict="regression" if _worse(before.column, found.change) else "improvement")
 
 
 def _stateless(before: Cell, now: Cell | None) -> dict[str, Any]:

@@ -21,11 +21,28 @@ SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schem
 _HEAD = ("candidate", "column", "baseline", "now", "change", "95 %", "p", "verdict")
 # What GitHub keeps of a step's summary.
 SUMMARY_BYTES = 1 << 20
-_RULES: Mapping[Verdict, tuple[str, str]] = {
-    "regression": ("error", "A score is worse than the baseline's by more than its tolerance and by more than chance explains."),
-    "unjudged": ("warning", "A score could not be compared with the baseline's."),
-    "improvement": ("note", "A score is better than the baseline's by more than its tolerance and by more than chance explains."),
-    "change": ("note", "A score of which no direction is better differs from the baseline's by more than chance explains."),
+# Of each finding: its level, what it means, what to do.
+_RULES: Mapping[Verdict, tuple[str, str, str]] = {
+    "regression": (
+        "error",
+        "A score is worse than the baseline's by more than its tolerance and by more than chance explains.",
+        "Mend what made it worse. Where the loss is meant, accept it by robustradar check --update and commit the baseline.",
+    ),
+    "unjudged": (
+        "warning",
+        "A score could not be compared with the baseline's.",
+        "The message says why. Mend what fails, or run and save the baseline with more seeds.",
+    ),
+    "improvement": (
+        "note",
+        "A score is better than the baseline's by more than its tolerance and by more than chance explains.",
+        "Keep what was gained by robustradar check --update: later runs are then compared with it.",
+    ),
+    "change": (
+        "note",
+        "A score of which no direction is better differs from the baseline's by more than chance explains.",
+        "Where the change is meant, accept it by robustradar check --update.",
+    ),
 }
 TOLERATED, CHANCE = "within tolerance", "within chance"
 _WORDS: Mapping[Verdict, str] = {
@@ -84,24 +101,28 @@ def as_json(comparison: Comparison, view: View) -> str:
 
 
 def junit(comparison: Comparison, view: View) -> str:
-    """A test case a cell: failures are regressions, errors could not be judged."""
+    """A test case a cell: failures are regressions, errors could not be judged.
+
+    Sentences are told twice, as a message for Jenkins and as the element's text, which is all that GitLab reads.
+    """
     rows = view.rows(comparison)
     counts = {
         "tests": len(rows),
         "failures": len(comparison.of("regression")),
         "errors": len(comparison.of("unjudged")),
-        "skipped": sum(_no_number(row) for row in rows),
     }
     totals = {name: str(count) for name, count in counts.items()}
     root = ElementTree.Element("testsuites", {"name": "robustradar check", **totals})
-    suite = ElementTree.SubElement(root, "testsuite", {"name": "robustradar check", **totals})
+    skipped = str(sum(_no_number(row) for row in rows))
+    suite = ElementTree.SubElement(root, "testsuite", {"name": "robustradar check", **totals, "skipped": skipped})
     for row in rows:
         case = ElementTree.SubElement(
             suite, "testcase", {"classname": _xml(row.candidate), "name": _xml(f"{row.metric} {row.column.name}")}
         )
         kind = {"regression": "failure", "unjudged": "error"}.get(row.verdict, "skipped" if _no_number(row) else None)
         if kind:
-            ElementTree.SubElement(case, kind, {"message": _xml(sentence(row))})
+            told = _xml(sentence(row))
+            ElementTree.SubElement(case, kind, {"type": row.verdict, "message": told}).text = told
         elif row.verdict != "same":
             ElementTree.SubElement(case, "system-out").text = _xml(sentence(row))
     ElementTree.indent(root, " ")
@@ -111,17 +132,25 @@ def junit(comparison: Comparison, view: View) -> str:
 def sarif(comparison: Comparison, view: View) -> str:
     """SARIF 2.1.0: a result for every cell that differs, told of the baseline's file."""
     rules = [
-        {"id": name, "shortDescription": {"text": words}, "defaultConfiguration": {"level": level}}
-        for name, (level, words) in _RULES.items()
+        {
+            "id": name,
+            "shortDescription": {"text": f"Robustness {_WORDS[name]}"},
+            "fullDescription": {"text": words},
+            "help": {"text": advice},
+            "defaultConfiguration": {"level": level},
+        }
+        for name, (level, words, advice) in _RULES.items()
     ]
-    place = {"physicalLocation": {"artifactLocation": {"uri": quote(view.baseline.replace("\\", "/"))}, "region": {"startLine": 1}}}
+    region = {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 2}
+    place = {"physicalLocation": {"artifactLocation": {"uri": quote(view.baseline.replace("\\", "/"))}, "region": region}}
     results = [
         {
             "ruleId": row.verdict,
             "level": _RULES[row.verdict][0],
             "message": {"text": sentence(row)},
             "locations": [place],
-            "partialFingerprints": {"cell/v1": hashlib.sha256(f"{row.candidate} {row.metric} {row.column.name}".encode()).hexdigest()},
+            # The one name that GitHub takes; by the line alone, all cells would be one alert.
+            "partialFingerprints": {"primaryLocationLineHash": _fingerprint(row)},
         }
         for row in comparison.of("regression", "unjudged", "improvement", "change")
     ]
@@ -165,6 +194,11 @@ def summary(comparison: Comparison) -> str:
     told = [f"{len(rows)} {words}" for verdict, words in _WORDS.items() if verdict != "same" and (rows := comparison.of(verdict))]
     lead = {"regression": "Regression", "unjudged": "Not judged"}.get(comparison.verdict, "No regression")
     return f"{lead}: {len(comparison.rows)} cells compared{', ' * bool(told)}{', '.join(told)}."
+
+
+def _fingerprint(row: Row) -> str:
+    """What a cell is known by from run to run."""
+    return hashlib.sha256(json.dumps([row.candidate, row.metric, row.column.name]).encode()).hexdigest()
 
 
 def _no_number(row: Row) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from robustradar.gate.baseline import Baseline, compare_protocols, of_result
 from robustradar.progress import Progress
 from robustradar.registry import Request
 from robustradar.values import JSON
+
+# Options of rank that a baseline's study holds, and nobody gives to check.
+_NAMED = ("--arch", "--data", "--attack", "--recipe", "--metric", "--ranker")
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,11 @@ class Scoring:
         registry: A user's own registry, for short names inside parameters.
     """
 
-    store: Path = Path(".robustradar/store")
+    store: str | Path = Path(".robustradar/store")
     device: str = "auto"
-    weights: tuple[str, ...] = ()
-    plugins: tuple[str, ...] = ()
-    registry: Path | None = None
+    weights: Sequence[str] = ()
+    plugins: Sequence[str] = ()
+    registry: str | Path | None = None
 
 
 def rescored(baseline: Baseline, scoring: Scoring, progress: Progress | None = None, command: str = "") -> Baseline:
@@ -41,8 +45,14 @@ def rescored(baseline: Baseline, scoring: Scoring, progress: Progress | None = N
         PluginError: A plugin that is needed is broken.
         StoreError: The store cannot be written.
     """
-    study, weights = baseline.study, scoring.weights
-    prepared = screening.prepare(None, _request(study), registry_file=scoring.registry, plugins=scoring.plugins, weights=weights)
+    study, store = baseline.study, Path(scoring.store)
+    registry = None if scoring.registry is None else Path(scoring.registry)
+    try:
+        prepared = screening.prepare(None, _request(study), registry_file=registry, plugins=scoring.plugins, weights=scoring.weights)
+    except UsageError as error:
+        if not str(error).startswith(_NAMED):
+            raise
+        raise UsageError(f"{error} It stands in the baseline's study: give the --plugin and the --registry that rank had.") from None
     here = prepared.study.json()
     for candidate in study["weights"]:
         if candidate not in here["weights"]:
@@ -50,8 +60,8 @@ def rescored(baseline: Baseline, scoring: Scoring, progress: Progress | None = N
                 f"--weights: got none for {candidate}, expected a file, as the baseline's were given. Give --weights '{candidate}=FILE'."
             )
     compare_protocols(study, here)
-    result = screening.rank(prepared, store=scoring.store, device=scoring.device, progress=progress, command=command)
-    return of_result(result.json(), scoring.store)
+    result = screening.rank(prepared, store=store, device=scoring.device, progress=progress, command=command)
+    return of_result(result.json(), store)
 
 
 def _request(study: JSON) -> Request:

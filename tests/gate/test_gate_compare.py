@@ -15,7 +15,7 @@ from scipy import stats
 
 from robustradar import UsageError
 from robustradar.gate import Baseline, Cell, Comparison, Row, Rule, Tolerance, UnlikeError, compare, exit_code, tolerance
-from robustradar.gate.chance import FEWEST_SEEDS, holm, mcnemar, student
+from robustradar.gate.chance import FEWEST_SEEDS, corrected, difference, mcnemar, student
 
 
 def only(before: Baseline, now: Baseline, rule: Rule | None = None) -> Row:
@@ -50,13 +50,50 @@ def test_student_adds_the_parts_and_takes_the_fewest_degrees_that_matter() -> No
 
 
 @draw(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.001, 0.5))
-def test_holm_rejects_step_by_step(ps: list[float], alpha: float) -> None:
+def test_where_nothing_is_tolerated_the_correction_is_holms(ps: list[float], alpha: float) -> None:
     rejected = set()
     for rank, i in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
-        if ps[i] * (len(ps) - rank) > alpha:
+        if ps[i] * (len(ps) - rank) > alpha * (1 + 1e-12):
             break
         rejected.add(i)
-    assert {i for i, p in enumerate(holm(ps)) if p <= alpha} == rejected
+    ones = [1] * len(ps)
+    assert {i for i, p in enumerate(corrected(ps, [1.0] * len(ps), ones)) if p <= alpha * (1 + 1e-12)} == rejected
+
+
+def test_what_a_tolerance_leaves_to_chance_is_all_that_its_cell_costs_the_others() -> None:
+    assert corrected([0.02, 0.5, 0.5], [0.1, 0.0, 0.001], [1, 0, 0])[0] == pytest.approx(0.02 + 0.001)
+    # A cell that improved counts among those that got worse, whatever its p.
+    assert corrected([0.02, 1e-9], [0.1, 0.1], [1, -1])[0] == pytest.approx(0.02 + 0.02)
+    # So does one that is tolerated, and its own p is never less than it was.
+    assert corrected([0.02, 1e-9], [0.1, 1e-12], [1, 0]) == pytest.approx([0.02 + 1e-12, 1e-9 + 1e-12], rel=1e-6)
+
+
+@pytest.mark.parametrize("freedom", [4, 8, 999])
+@pytest.mark.parametrize("cells", [2, 12])
+@pytest.mark.parametrize("ratios", [(0.0,), (1.0,), (2.0,), (2.5,), (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)])
+def test_whatever_is_tolerated_no_more_runs_raise_alarms(freedom: int, cells: int, ratios: tuple[float, ...]) -> None:
+    """Cells that have nothing to do with each other, the worst case for a sum; tolerances in standard errors, which are estimated."""
+    rng, draws = np.random.default_rng(0), 3000
+    sizes = np.resize(ratios, cells)
+    changes, errors = rng.normal(size=(draws, cells)), np.sqrt(rng.chisquare(freedom, (draws, cells)) / freedom)
+    ps, beyond = stats.t.sf(np.abs(changes) / errors, freedom), stats.t.sf(sizes / errors, freedom)
+    sides = np.where(np.abs(changes) > sizes, np.sign(changes), 0).astype(int)
+    found = [
+        any(p <= 0.05 and side > 0 for p, side in zip(corrected(*run), run[2], strict=True)) for run in zip(ps, beyond, sides, strict=True)
+    ]
+    assert np.mean(found) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / draws)
+
+
+@pytest.mark.parametrize(("changed", "tolerance"), [(70, 0.01), (70, 0.0), (7, 0.0), (69, 0.0105), (5, 0.01)])
+def test_the_chance_beyond_a_tolerance_is_counted_out(changed: int, tolerance: float) -> None:
+    """Of fair coins for the samples that changed, so many bring a net loss, or gain, of more than the tolerance."""
+    before, now = bits(500, 1000), bits(500, 1000)
+    now[0, 500 - changed // 2 : 500] = False
+    now[0, 500 : 500 + changed - changed // 2] = True
+    found = difference(sampled(before), sampled(now), True, tolerance)
+    nets = 2 * np.arange(changed + 1) - changed
+    weights = stats.binom.pmf(np.arange(changed + 1), changed, 0.5)
+    assert found.beyond == pytest.approx(weights[np.abs(nets) > 1000 * tolerance + 1e-6].sum(), abs=1e-12)
 
 
 # Size and significance
@@ -174,12 +211,34 @@ def test_the_very_same_fits_under_another_attack_are_judged_by_samples() -> None
 
 def test_three_seeds_are_compared_over_seeds_and_samples_together() -> None:
     rng = np.random.default_rng(0)
-    before, now = rng.random((3, 1000)) < 0.7, rng.random((3, 1000)) < 0.5
+    before, now = rng.random((3, 1000)) < 0.7, rng.random((3, 1000)) < np.resize([0.9, 0.1], 1000)
     row = only(run_of(sampled(before), seeds=[0, 1, 2]), run_of(sampled(now, fits="now"), seeds=[0, 1, 2]))
     assert (row.verdict, row.test) == ("regression", "seeds")
     by_sample = now.mean(0) - before.mean(0)
-    variance = (before.mean(1).var(ddof=1) + now.mean(1).var(ddof=1)) / 3 + by_sample.var(ddof=1) / 1000
-    assert row.p == pytest.approx(stats.t.sf(abs(by_sample.mean()) / math.sqrt(variance), 4))
+    over_seeds = (before.mean(1).var(ddof=1) + now.mean(1).var(ddof=1)) / 3
+    own = by_sample.var(ddof=1) - (before.var(0, ddof=1) + now.var(0, ddof=1)).mean() / 3
+    assert own > 0
+    assert row.p == pytest.approx(stats.t.sf(abs(by_sample.mean()) / math.sqrt(over_seeds + own / 1000), 4))
+
+
+@pytest.mark.parametrize("seeds", [FEWEST_SEEDS, 5])
+@pytest.mark.parametrize(("skill", "own"), [(0.0, 0.0), (0.01, 0.0), (0.01, 0.5), (0.0, 0.5)])
+def test_the_chance_of_seeds_and_of_samples_is_counted_once(seeds: int, skill: float, own: float) -> None:
+    """Samples of which some are easy, seeds of which some are good, and changes of single samples that are none on average.
+
+    At most alpha, and, where samples do not change of themselves, no less: the seeds' part is counted once.
+    """
+    rng, draws, n = np.random.default_rng(0), 3000, 200
+    ps = []
+    for _ in range(draws):
+        easy, change = rng.normal(size=n), own * rng.normal(size=n)
+        runs = [easy + skill * rng.normal(size=(seeds, 1)) + 0.3 * rng.normal(size=(seeds, n)) for _ in range(2)]
+        found = difference(sampled(runs[0]), sampled(runs[1] + change, fits="now"), False, 0.01)
+        ps.append(found.p or 0.0)
+    for alpha in (0.05, 0.01):
+        assert np.mean(np.array(ps) <= alpha) <= alpha + 3 * math.sqrt(alpha * (1 - alpha) / draws)
+    if not own:
+        assert np.mean(np.array(ps) <= 0.05) >= 0.03
 
 
 def test_a_spread_over_seeds_excuses_what_the_samples_would_not() -> None:
