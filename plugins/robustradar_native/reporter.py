@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from robustradar import Reporter, Result, fixed
-from robustradar.report import table
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,22 @@ class Csv(Reporter):
 
 @dataclass(frozen=True)
 class Markdown(Reporter):
-    """The ranking, what not to trust, and how to repeat it."""
+    """The page in Markdown, with tables in place of the figures, for pull requests."""
 
     name: str = fixed("markdown")
     filename: str = fixed("ranking.md")
+    rows: Annotated[int, Field(ge=0, description="rows of a table at most, so that the text fits into a comment; 0: all")] = 30
 
     def render(self, result: Result) -> str:
-        """A page for people and pull requests."""
-        return table.document(result)
+        """The same answers as the page, in the same order."""
+        return self.compare([("", result)])
+
+    def compare(self, runs: Sequence[tuple[str, Result]]) -> str:
+        """Runs side by side, then each of them."""
+        from robustradar.report.document import Document
+        from robustradar.report.markdown import markdown
+
+        return markdown([Document.of(result, label) for label, result in runs], self.rows)
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,11 @@ class Html(Reporter):
 
     def render(self, result: Result) -> str:
         """The page that `robustradar report` makes of the result's JSON."""
+        return self.compare([("", result)])
+
+    def compare(self, runs: Sequence[tuple[str, Result]]) -> str:
+        """Runs side by side, then each of them."""
         from robustradar.report.document import Document
         from robustradar.report.page import page
 
-        return page([Document.of(result)])
+        return page([Document.of(result, label) for label, result in runs])

@@ -14,33 +14,45 @@ EXAMPLES = """Examples:
 
   robustradar report robustradar-results/quickstart --figures
 
-  robustradar report results/before results/after --out results/compared
+  robustradar report results/before results/after --reporter markdown --out results/compared
 """
 
-FIGURES = "figures"
 _TOGETHER = Path("robustradar-results") / "report"
 
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders that rank wrote, or their scores.json.")]
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help=f"Where to write [default: the run's folder; for several runs {_TOGETHER}].")
 ]
-Figures = Annotated[bool, typer.Option("--figures", help=f"Write each figure as an SVG file, too, into {FIGURES} below --out.")]
+Figures = Annotated[bool, typer.Option("--figures", help="Write each figure as an SVG file, too, into figures below --out.")]
+Png = Annotated[bool, typer.Option("--png", help="Write each figure as a PNG image; needs pip install 'robustradar[png]'.")]
+Reporters = Annotated[
+    list[str] | None, typer.Option("--reporter", metavar="REF", help="Write this instead of report.html, e.g. markdown. Repeat it.")
+]
 
 
-def report(runs: Runs, out: Out = None, figures: Figures = False, as_json: option.Json = False) -> None:
-    """Render report.html from stored results: of one run, or of several side by side. Nothing is trained or measured."""
-    from robustradar.report import page, write
-    from robustradar.report.comparison import names
+def report(  # noqa: PLR0913, PLR0917 (one parameter an option)
+    runs: Runs,
+    out: Out = None,
+    reporter: Reporters = None,
+    figures: Figures = False,
+    png: Png = False,
+    registry: option.Registry = None,
+    plugin: option.Plugin = None,
+    as_json: option.Json = False,
+) -> None:
+    """Render stored results again: one run, or several side by side. Nothing is trained or measured, and torch is not loaded."""
+    from robustradar.report import again, page, raster, write
     from robustradar.report.document import read
 
     documents = [read(run) for run in runs]
+    chosen = again.reporters(reporter, registry, plugin or ()) if reporter else []
+    if png:
+        raster.check()
     folder = out or (_TOGETHER if len(runs) > 1 else Path(runs[0]) if Path(runs[0]).is_dir() else Path(runs[0]).parent)
     write.writable(folder)
-    texts = {page.NAME: page.page(documents)}
-    if figures:
-        write.writable(folder / FIGURES)
-        for name, document in zip(names(documents), documents, strict=True):
-            within = f"{FIGURES}/{name}-" if len(runs) > 1 else f"{FIGURES}/"
-            texts |= {f"{within}{file}": text for file, text in page.drawings(document).items()}
-    written = [str(write.put(folder / file, text, "Choose another folder.")) for file, text in texts.items()]
+    files: dict[str, str | bytes] = {**again.texts(documents, chosen)} if reporter else {page.NAME: page.page(documents)}
+    if figures or png:
+        write.writable(folder / again.FIGURES)
+        files |= again.drawings(documents, svg=figures, png=png)
+    written = [str(write.put(folder / file, content, "Choose another folder.")) for file, content in files.items()]
     print(json.dumps({"written": written}, indent=1) if as_json else f"Written: {', '.join(written)}")

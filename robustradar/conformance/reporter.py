@@ -19,10 +19,12 @@ from typing import Any
 from robustradar.conformance import trace
 from robustradar.conformance.clause import Breach, Inapplicable, Subject
 from robustradar.values import (
+    CLEAN,
     Column,
     Cost,
     Failed,
     FitRecord,
+    FitSpec,
     FitUse,
     Measured,
     MeasurementUse,
@@ -59,12 +61,34 @@ def result(names: tuple[str, ...] = ("papers/mlp:width=32", "papers/cnn", "paper
     placed = names[:-2]
     rows = tuple(RankingRow(i, max(1, i - 1), min(len(placed), i + 1), name, float(i)) for i, name in enumerate(placed, 1))
     unranked = tuple(sorted((name, f"clean_accuracy failed: {name}") for name in names[-2:]))
-    epochs = ({"epoch": 1, "train_clean_loss": 0.5, "evaluation_clean_loss": 0.6, "evaluation_clean_accuracy": 0.8},)
-    spec = {"architecture": {"id": names[0] if names else "", "parameters": {}}, "seed": 0}
-    fits = (FitUse(FitRecord("0" * 40, spec, epochs, 1, Cost(2000, 1000, 1.5), (names[0],)), False, "/store/0"),) if names else ()
-    uses = tuple(MeasurementUse(name, "accuracy", 0, False, Cost(40, 20, 0.5), ("0" * 40,)) for name in placed)
-    provenance = {"command": f"robustradar rank --arch {names[0] if names else ''}", "versions": {"robustradar": "0"}, "device": "cpu"}
-    return Result(study, tuple(scores), Ranking(rows, ("clean_accuracy",), unranked), fits, provenance, uses)
+    fits = (FitUse(_record(names[0], task), False, "/store/0"),) if names else ()
+    uses = tuple(MeasurementUse(name, "accuracy", 0, False, Cost(40, 20, 0.5), ("0" * 40,), "1" * 40) for name in placed)
+    command = f"robustradar rank --arch {names[0] if names else ''}"
+    return Result(study, tuple(scores), Ranking(rows, ("clean_accuracy",), unranked), fits, {"command": command} | _PROVENANCE, uses)
+
+
+_PROVENANCE = {
+    "versions": {"robustradar": "0", "torch": "0"},
+    "plugins": {"papers": "robustradar 0"},
+    "broken_plugins": {},
+    "engine": "robustradar 0",
+    "python": "3",
+    "platform": "none",
+    "device": "cpu",
+    "seeds": [0, 1],
+    "git": None,
+    "time": "2026-01-01T00:00:00+00:00",
+}
+
+
+def _record(name: str, task: Task) -> FitRecord:
+    """A network of one epoch, with all that a run tells of it."""
+    reference = Ref("papers/mlp", (), "conformance", name)
+    spec = FitSpec(reference, replace(task, data=reference), reference, CLEAN, None, None, 0, "robustradar 0").json()
+    sides = [f"{split}_{kind}" for split in ("train", "evaluation") for kind in ("clean", "adversarial")]
+    losses = [f"{split}_objective_loss" for split in ("train", "evaluation")]
+    numbers = {**{f"{side}_{what}": None for side in sides for what in ("loss", "accuracy")}, **dict.fromkeys(losses, 0.6)}
+    return FitRecord("0" * 40, spec, ({"epoch": 1, **numbers},), 1, Cost(2000, 1000, 1.5), (name,))
 
 
 def rendered(subject: Subject, given: Result) -> str:

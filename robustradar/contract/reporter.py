@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from robustradar.contract.declaration import Declaration, fixed
@@ -22,3 +23,7 @@ class Reporter(Declaration, ABC):
     @abstractmethod
     def render(self, result: Result) -> str:
         """The file's text. Pure: nothing is printed, read or written."""
+
+    def compare(self, runs: Sequence[tuple[str, Result]]) -> str | None:
+        """Several results side by side, each with its label; None: this reporter renders each alone. As pure as `render`."""
+        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -12,7 +12,7 @@ from robustradar.report.cell import number
 from robustradar.report.svg import Scale, colour, element, fitting, group, line, mark, polyline, text
 
 WIDTH = 420.0
-_LEFT, _RIGHT, _TOP = 46.0, 14.0, 12.0
+_LEFT, _RIGHT, _TOP = 68.0, 14.0, 12.0
 _FAINT = {"stroke_opacity": 0.18}
 
 
@@ -37,7 +37,7 @@ class Point:
     Attributes:
         x: Across.
         y: Up.
-        across: Interval of `x`.
+        across: Interval of `x`; an end that is None is open.
         up: Interval of `y`.
         label: Written beside it.
         marked: Whether it has its series' mark.
@@ -46,7 +46,7 @@ class Point:
 
     x: float
     y: float
-    across: tuple[float, float] | None = None
+    across: tuple[float | None, float | None] | None = None
     up: tuple[float, float] | None = None
     label: str = ""
     marked: bool = True
@@ -61,11 +61,13 @@ class Curve:
         name: The series' name; curves of one name have one line in the legend.
         series: Which colour, mark and dashes.
         points: In the order in which they are joined.
+        light: Whether it stands back behind another of its name, without marks.
     """
 
     name: str
     series: int
     points: tuple[Point, ...]
+    light: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def curves(drawn: Sequence[Curve], across: Axis, up: Axis) -> Drawing:
     """Curves in one frame, their legend below."""
     bottom = 270.0
     points = [point for curve in drawn for point in curve.points]
-    x = Scale.over([v for p in points for v in (p.x, *(p.across or ()))], _LEFT, WIDTH - _RIGHT, bent=across.bent)
+    x = Scale.over([v for p in points for v in (p.x, *(p.across or ())) if v is not None], _LEFT, WIDTH - _RIGHT, bent=across.bent)
     y = Scale.over([v for p in points for v in (p.y, *(p.up or ()))], bottom, _TOP, bent=up.bent)
     steps = [tick for tick in x.ticks() if tick.is_integer() or not across.whole]
     frame = [
@@ -126,21 +128,25 @@ def curves(drawn: Sequence[Curve], across: Axis, up: Axis) -> Drawing:
         text(0, 0, up.title, text_anchor="middle", transform=f"translate(11 {(bottom + _TOP) / 2}) rotate(-90)"),
     ]
     marks = [element("g", *_curve(curve, x, y)) for curve in drawn]
+    marked = {(c.name, c.series) for c in drawn if not c.light and any(p.marked for p in c.points)}
     names = dict.fromkeys((curve.name, curve.series) for curve in drawn)
-    legend, height = _legend(names, bottom + 54)
+    legend, height = _legend([(*name, name in marked) for name in names], bottom + 54)
     return Drawing(height, group(*frame, *marks, *legend))
 
 
 def _curve(curve: Curve, x: Scale, y: Scale) -> Iterable[Markup]:
     """One curve's line, intervals, marks and labels."""
-    yield polyline([(x.at(p.x), y.at(p.y)) for p in curve.points], curve.series)
+    thinner = {"stroke_width": 1.2, "stroke_opacity": 0.6} if curve.light else {}
+    yield polyline([(x.at(p.x), y.at(p.y)) for p in curve.points], curve.series, **thinner)
+    thin = {"stroke": colour(curve.series), "stroke_opacity": 0.6}
+    if len(curve.points) == 1:  # nothing is joined: the interval is what there is to see
+        thin |= {"stroke_width": 5, "stroke_opacity": 0.45}
     for p in curve.points:
-        thin = {"stroke": colour(curve.series), "stroke_opacity": 0.6}
         if p.across:
-            yield line(x.at(p.across[0]), y.at(p.y), x.at(p.across[1]), y.at(p.y), **thin)
+            yield from _bar(p.across, x, y.at(p.y), 0, thin)
         if p.up:
             yield line(x.at(p.x), y.at(p.up[0]), x.at(p.x), y.at(p.up[1]), **thin)
-        if p.marked:
+        if p.marked and not curve.light:
             told = f"{curve.name}{p.label and ', ' + p.label}: {number(p.x)}, {number(p.y)}"
             yield mark(x.at(p.x), y.at(p.y), curve.series, told, hollow=p.hollow)
         if p.label:
@@ -170,7 +176,7 @@ def ranges(rows: Sequence[Row], kinds: Sequence[str], axis: Axis) -> Drawing:
         y = top + tall * place
         parts.append(text(12, y + 12, fitting(row.name, WIDTH - 24)))
         parts += [group(*_item(i, kinds[i.kind], x, y + 13 + track * (shown.index(i.kind) + 0.5))) for i in row.items]
-    legend, height = _legend([(kinds[kind], kind) for kind in shown], bottom + 54, stroke_dasharray="none")
+    legend, height = _legend([(kinds[kind], kind, True) for kind in shown], bottom + 54, stroke_dasharray="none")
     return Drawing(height, group(*parts, *legend))
 
 
@@ -178,16 +184,22 @@ def _item(item: Item, kind: str, x: Scale, y: float) -> Iterable[Markup]:
     """A bar with its ends, or an arrow where it is open, and a mark."""
     look = {"stroke": colour(item.kind), "stroke_width": 2}
     if item.low is not None or item.high is not None:
-        start, end = x.at(x.low if item.low is None else item.low), x.at(x.high if item.high is None else item.high)
-        yield line(start, y, end, y, **look)
-        for place, given, way in ((start, item.low, 1), (end, item.high, -1)):
-            if given is not None:
-                yield line(place, y - 4, place, y + 4, **look)
-            else:
-                arrow = f"M{place + 5 * way:.1f},{y - 4:.1f}L{place:.1f},{y:.1f}L{place + 5 * way:.1f},{y + 4:.1f}"
-                yield element("path", d=arrow, fill="none", **look)
+        yield from _bar((item.low, item.high), x, y, 4, look)
     if item.value is not None:
         yield mark(x.at(item.value), y, item.kind, f"{kind}: {number(item.value)}")
+
+
+def _bar(ends: tuple[float | None, float | None], x: Scale, y: float, tall: float, look: Mapping[str, object]) -> Iterable[Markup]:
+    """An interval's bar, with strokes of twice this height at its ends; an open end is an arrow to the edge."""
+    low, high = ends
+    start, end = x.at(x.low if low is None else low), x.at(x.high if high is None else high)
+    yield line(start, y, end, y, **look)
+    for place, given, way in ((start, low, 1), (end, high, -1)):
+        if given is None:
+            arrow = f"M{place + 5 * way:.1f},{y - 4:.1f}L{place:.1f},{y:.1f}L{place + 5 * way:.1f},{y + 4:.1f}"
+            yield element("path", d=arrow, fill="none", **look)
+        elif tall:
+            yield line(place, y - tall, place, y + tall, **look)
 
 
 def radar(names: Sequence[str], values: Sequence[float | None], spans: Sequence[tuple[float, float] | None], series: int) -> Drawing:
@@ -241,10 +253,11 @@ def _points(places: Iterable[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
 
 
-def _legend(names: Iterable[tuple[str, int]], y: float, **look: object) -> tuple[list[Markup], float]:
-    """A line for every series, and where the drawing ends below them."""
+def _legend(names: Iterable[tuple[str, int, bool]], y: float, **look: object) -> tuple[list[Markup], float]:
+    """A line for every series, with its mark where it has one, and where the drawing ends below them."""
     parts: list[Markup] = []
-    for name, series in names:
-        parts += [polyline([(12.0, y), (40.0, y)], series, **look), mark(26.0, y, series), text(48, y + 4, fitting(name, WIDTH - 60))]
+    for name, series, marked in names:
+        parts += [polyline([(12.0, y), (40.0, y)], series, **look), *([mark(26.0, y, series)] if marked else [])]
+        parts.append(text(48, y + 4, fitting(name, WIDTH - 60)))
         y += 18
     return parts, y - 4

@@ -58,6 +58,13 @@ def differences(documents: Sequence[Document]) -> list[str]:
     return [name for name in found[0] if len({each[name] for each in found}) > 1]
 
 
+def sentence(documents: Sequence[Document]) -> str:
+    """Whether the runs' numbers are of one kind."""
+    if differing := differences(documents):
+        return f"The runs differ in {', '.join(differing)}: compare numbers with that in mind."
+    return "The runs have the same protocol: their numbers are of one kind."
+
+
 def runs(documents: Sequence[Document]) -> Grid:
     """What each run was asked, with what differs marked."""
     found = [{"run": document.label, "study": document.json["study"]["name"], **protocol(document)} for document in documents]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from robustradar.errors import UsageError
+from robustradar.report import stored
 from robustradar.report.cell import Unit, title, unit
 from robustradar.report.table import headlines
-from robustradar.values import JSON, Column, Failed, Measured, Outcome, Result, Score, Skipped, number_text
+from robustradar.values import JSON, Column, Measured, Result, Score, norm_order, number_text
 
 _SCHEMA = "robustradar/1"
 _NAME = "scores.json"
@@ -33,14 +34,19 @@ class Document:
     label: str = ""
 
     @classmethod
-    def of(cls, result: Result) -> Document:
+    def of(cls, result: Result, label: str = "") -> Document:
         """A finished result, as it is read back from its file."""
-        return cls(json.loads(json.dumps(result.json())))
+        return cls(json.loads(json.dumps(result.json())), label)
+
+    @cached_property
+    def result(self) -> Result:
+        """The result, for reporters."""
+        return stored.result(self.json)
 
     @cached_property
     def scores(self) -> tuple[Score, ...]:
         """All cells."""
-        return tuple(_score(row) for row in self.json["scores"])
+        return tuple(stored.score(row) for row in self.json["scores"])
 
     @cached_property
     def cells(self) -> dict[tuple[str, str, str], Score]:
@@ -84,10 +90,18 @@ class Document:
         return score.outcome if score is not None and isinstance(score.outcome, Measured) else None
 
 
-def details(found: Measured) -> Iterator[Mapping[str, Any]]:
-    """What explains a number, seed by seed."""
-    for seed in found.details.get("seeds", [{"details": found.details}]):
-        yield seed["details"]
+def by_seed(found: Measured) -> list[tuple[str, Measured]]:
+    """A number's seeds, each with its own; an empty name where there is one alone."""
+    seeds = found.details.get("seeds")
+    if not isinstance(seeds, list) or not all(isinstance(s, dict) and isinstance(s.get("details"), dict) for s in seeds):
+        return [("", found)]
+    return [(str(s.get("seed", "")), _own(s, found)) for s in seeds]
+
+
+def _own(seed: Mapping[str, Any], found: Measured) -> Measured:
+    """A seed's number, with its own details."""
+    value, low, high = (seed.get(name, getattr(found, name)) for name in ("value", "low", "high"))
+    return Measured(value, low, high, details=seed["details"])
 
 
 def objective(given: Mapping[str, Any]) -> str:
@@ -118,7 +132,10 @@ def read(run: str) -> Document:
     if found != _SCHEMA:
         raise UsageError(f"{file}: got {f'schema {found!r}' if found else 'no schema'}, expected {_SCHEMA!r}. {advice}")
     if reason := _violation(document):
-        raise UsageError(f"{file}: {reason}. It was changed, or written by a version that this one does not read: run rank again.")
+        raise UsageError(
+            f"{file}: {reason}. It was changed, or written by a version of RobustRadar that this one does not read. "
+            "Run rank again with the same store: what this version can use of it is not trained anew."
+        )
     return Document(document, run)
 
 
@@ -128,7 +145,13 @@ def _violation(document: JSON) -> str:
 
     schema = json.loads((resources.files("robustradar") / "report" / "scores.schema.json").read_text(encoding="utf-8"))
     error = next(jsonschema.Draft202012Validator(schema).iter_errors(document), None)
-    return f"{'/'.join(map(str, error.absolute_path)) or 'document'}: {error.message[:_LONGEST]}" if error else ""
+    if error:
+        return f"{'/'.join(map(str, error.absolute_path)) or 'document'}: {error.message[:_LONGEST]}"
+    try:
+        norm_order(norm := document["study"]["threat"]["norm"])
+    except ValueError:
+        return f"study/threat/norm: got {norm!r}, expected linf or an order of at least 1"
+    return ""
 
 
 def _refused(name: str) -> None:
@@ -138,13 +161,3 @@ def _refused(name: str) -> None:
         ValueError: Always.
     """
     raise ValueError(f"{name} is no number")
-
-
-def _score(row: Mapping[str, Any]) -> Score:
-    """A cell as the values have it."""
-    outcome: Outcome
-    if row["state"] == "measured":
-        outcome = Measured(row["value"], row["low"], row["high"], tuple(row["flags"]), row["details"])
-    else:
-        outcome = (Failed if row["state"] == "failed" else Skipped)(row["reason"])
-    return Score(row["candidate"], row["metric"], Column(row["column"], row["direction"], row["unit"]), outcome)

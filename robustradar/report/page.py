@@ -41,6 +41,7 @@ def page(documents: Sequence[Document]) -> str:
         comparison=comparison if several else None,
         documents=documents,
         account=account,
+        strong=lambda name: Markup("<strong>{}</strong>").format(name),
     )
     return printable(text).strip() + "\n"
 

@@ -135,6 +135,15 @@ class Scale:
         low, high = self._bent(self.low), self._bent(self.high)
         return self.start + (self._bent(value) - low) / (high - low) * (self.end - self.start)
 
+    def back(self, place: float) -> float:
+        """The number at a place.
+
+        >>> Scale(0, 2, 100, 0).back(75)
+        0.5
+        """
+        low, high = self._bent(self.low), self._bent(self.high)
+        return self._straight(low + (place - self.start) / (self.end - self.start) * (high - low))
+
     def ticks(self) -> list[float]:
         """Round numbers within the scale, a handful.
 
@@ -144,7 +153,10 @@ class Scale:
         [-1.0, 0.0, 1.0, 10.0, 100.0, 1000.0]
         """
         if self.bend:
-            powers = range(math.ceil(math.log10(self.bend)), math.floor(math.log10(max(abs(self.low), abs(self.high)))) + 1)
+            least = math.log10(self.bend)  # ticks below it would crowd around 0
+            powers = range(
+                math.floor(least) if self.low > 0 else math.ceil(least), math.floor(math.log10(max(abs(self.low), abs(self.high)))) + 1
+            )
             step = 1 + len(powers) // 5
             parts = (1, 2, 5) if len(powers) < 3 else (1,)
             sizes = [part * 10.0**power for power in powers[::step] for part in parts]

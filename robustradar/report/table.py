@@ -1,4 +1,4 @@
-"""The result as tables: plain for the terminal, Markdown for people and pull requests."""
+"""The result as tables for a terminal, and which columns and claims reports show first."""
 
 from __future__ import annotations
 
@@ -8,40 +8,14 @@ from tabulate import tabulate
 
 from robustradar.report.cell import Unit, number, title, unit
 from robustradar.report.flag import by_stem, joined, letters, meaning
-from robustradar.values import Column, Cost, Failed, Measured, Result, Score, Skipped
+from robustradar.values import Column, Failed, Measured, Result, Score, Skipped
 
 _ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
 
 
 def text(result: Result) -> str:
     """The ranking for a terminal, then failures, skipped cells and flags where there are any."""
-    return "\n\n".join(filter(None, [_ranking(result, "simple"), "\n".join(_notes(result)), _broken(result, "simple")]))
-
-
-def document(result: Result) -> str:
-    """A page in Markdown: ranking, final claim, what not to trust, cost, and how to repeat it."""
-    study = result.study
-    sizes = ", ".join(f"{size} {name}" for name, size in study.task.sizes.items())
-    parts = [
-        f"# Ranking: {_escaped(study.name)}",
-        f"{len(study.candidates)} candidates on {_escaped(study.task.data.label)} ({sizes} samples), threat {study.threat}, "
-        f"attack {_escaped(study.attack.label)}, recipe {_escaped(study.recipe.label)}, {len(study.seeds)} seed(s).",
-        _ranking(result, "github"),
-        "\n".join(f"- {_escaped(note)}" for note in _notes(result)),
-    ]
-    if claim := held_out(result):
-        parts += ["## Held-out claim", claim]
-    if broken := _broken(result, "github"):
-        parts += ["## Failed and skipped", broken]
-    return "\n\n".join(filter(None, [*parts, "## Cost", _cost(result), "## Repeat", _repeat(result)])) + "\n"
-
-
-def held_out(result: Result) -> str:
-    """The first candidate's accuracies on the split that nothing was selected on; empty where there is none."""
-    first = result.ranking.rows[0].candidate if result.ranking.rows else ""
-    claims = held_out_claims(result.scores, first)
-    lead = f"{_escaped(first)}, on samples that were used for no selection (intervals span the seeds' own):"
-    return "\n".join([lead, "", *(f"- {claim}" for claim in claims)]) if claims else ""
+    return "\n\n".join(filter(None, [_ranking(result), "\n".join(_notes(result)), _broken(result)]))
 
 
 def held_out_claims(scores: Sequence[Score], candidate: str) -> list[str]:
@@ -58,7 +32,7 @@ def held_out_claims(scores: Sequence[Score], candidate: str) -> list[str]:
     return claims
 
 
-def _ranking(result: Result, form: str) -> str:
+def _ranking(result: Result) -> str:
     """The main table, best first, unranked candidates last."""
     shown = list(headlines(result.scores).items())
     cells = {(s.candidate, s.metric, s.column.name): s for s in result.scores}
@@ -67,13 +41,16 @@ def _ranking(result: Result, form: str) -> str:
     def cells_of(candidate: str) -> list[str]:
         return [_cell(cells.get((candidate, metric, column.name)), result, marks) for metric, column in shown]
 
-    rows = [[row.rank, f"{row.rank_low}–{row.rank_high}", row.candidate, *cells_of(row.candidate)] for row in result.ranking.rows] + [
-        ["–", "", name, *cells_of(name)] for name, _ in result.ranking.unranked
+    ranking = result.ranking
+    own = [ranking.score] if ranking.score else []
+    rows = [
+        [row.rank, f"{row.rank_low}–{row.rank_high}", row.candidate, *(number(row.score) for _ in own), *cells_of(row.candidate)]
+        for row in ranking.rows
     ]
-    head = ["rank", "95 %", "candidate", *_heads(shown, result)]
-    if form == "github":
-        rows, head = [[_escaped(str(value)) for value in row] for row in rows], [_escaped(title) for title in head]
-    return tabulate(rows, head, tablefmt=form, disable_numparse=True, colalign=["right", "left", "left", *["right"] * len(shown)])
+    rows += [["–", "", name, *("" for _ in own), *cells_of(name)] for name, _ in ranking.unranked]
+    head = ["rank", "95 %", "candidate", *own, *_heads(shown, result)]
+    align = ["right", "left", "left", *["right"] * (len(head) - 3)]
+    return tabulate(rows, head, tablefmt="simple", disable_numparse=True, colalign=align)
 
 
 def headlines(scores: Sequence[Score]) -> dict[str, Column]:
@@ -139,46 +116,15 @@ def _notes(result: Result) -> list[str]:
     """What the table's signs mean."""
     columns = ", ".join(dict.fromkeys(result.ranking.columns))
     notes = [f"* ranked by {columns}. ± is half the 95 % interval; '95 %' is the interval of the rank."] if columns else []
+    notes += result.ranking.notes
     marks = _flag_marks(result)
     return notes + [f"{marks[flags[0]]} = {meaning(joined(stem, flags))}" for stem, flags in _flags(result).items()]
 
 
-def _broken(result: Result, form: str) -> str:
+def _broken(result: Result) -> str:
     """Failed and skipped cells with their reasons, columns of one reason together; empty where there are none."""
     columns: dict[tuple[str, str, str], list[str]] = {}
     for row in (score.json() for score in result.scores if not isinstance(score.outcome, Measured)):
         columns.setdefault((row["candidate"], row["state"], row["reason"]), []).append(row["column"])
     rows = [[candidate, ", ".join(names), state, reason] for (candidate, state, reason), names in columns.items()]
-    if form == "github":
-        rows = [[_escaped(str(value)) for value in row] for row in rows]
-    return tabulate(rows, ["candidate", "columns", "state", "reason"], tablefmt=form, disable_numparse=True) if rows else ""
-
-
-def _cost(result: Result) -> str:
-    """What training took, and what measuring took."""
-    cached, known = (sum(use.cached for use in uses) for uses in (result.fits, result.measurements))
-    trained, measured = _work([fit.record.cost for fit in result.fits]), _work([use.cost for use in result.measurements])
-    return (
-        f"{len(result.fits)} networks trained ({cached} of them taken from the store): {trained}.\n"
-        f"{len(result.measurements)} measurements ({known} of them taken from the store): {measured}."
-    )
-
-
-def _work(costs: Sequence[Cost]) -> str:
-    """Costs together."""
-    forward, backward, seconds = (sum(getattr(cost, name) for cost in costs) for name in ("forward", "backward", "seconds"))
-    return f"{number(forward)} samples forward, {number(backward)} backward, {seconds:.0f} s"
-
-
-def _repeat(result: Result) -> str:
-    """The command and versions."""
-    lines = [f"    {result.provenance.get('command', '')}".rstrip(), ""]
-    versions = ", ".join(f"{name} {version}" for name, version in result.provenance.get("versions", {}).items())
-    return "\n".join([*(line for line in lines if line.strip()), "", f"{versions}; device {result.provenance.get('device', '?')}."])
-
-
-def _escaped(value: str) -> str:
-    """Text that Markdown shows as it is: names come from strangers."""
-    for sign in "\\`*_[]<>|#":
-        value = value.replace(sign, f"\\{sign}")
-    return " ".join(value.split())
+    return tabulate(rows, ["candidate", "columns", "state", "reason"], tablefmt="simple", disable_numparse=True) if rows else ""

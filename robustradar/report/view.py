@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from robustradar.report import table
+from robustradar.report.account import protocol
 from robustradar.report.cell import number
 from robustradar.report.document import Document
 from robustradar.report.flag import by_stem, joined, letters, meaning
@@ -16,6 +17,16 @@ from robustradar.values import Column, Failed, Measured, Score, Skipped
 _NAMED = 10
 # Chosen here: a tau means little for fewer candidates, and from here on an order is mostly the other's.
 _LEAST, _TAU = 5, 0.7
+# Why the first can be told from the others, or not, by what tells.
+_SURE = {
+    "ranks": "no other candidate's 95 % rank interval reaches 1.",
+    "values": "no rank has an interval here, but by the 95 % intervals of the columns that decided every other candidate is behind it in "
+    "at least one and ahead in none.",
+}
+_UNSURE = {
+    "ranks": "These cannot be told from it, since their 95 % rank intervals reach 1:",
+    "values": "No rank has an interval here; by the 95 % intervals of the columns that decided these are not plainly behind it:",
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,40 @@ class View:
     """A run as a report shows it."""
 
     document: Document
+
+    @cached_property
+    def introduction(self) -> str:
+        """What was asked, in a sentence."""
+        study, asked = self.document.json["study"], protocol(self.document)
+        return (
+            f"{len(study['candidates'])} candidates on {asked['data']}, threat {asked['threat']}, attack {asked['attack']}, "
+            f"recipe {asked['recipe']}, {len(study['seeds'])} seed(s)."
+        )
+
+    def lead(self, named: Callable[[str], str]) -> str:
+        """The answer in a sentence or two.
+
+        Args:
+            named: Makes a candidate's name stand out; the rest is plain text.
+        """
+        verdict = self.verdict
+        leaders, rivals = (_listed(names, named) for names in (verdict.leaders, verdict.rivals))
+        if not verdict.leaders:
+            return "Nothing could be ranked."
+        if len(self.document.json["ranking"]) == 1:
+            return f"{leaders} is the only candidate with a rank: there is nothing to choose between."
+        if not verdict.rivals and len(verdict.leaders) == 1:
+            return f"Take {leaders}: {_SURE[verdict.by]}"
+        shared = f"{leaders} {'share rank 1.' if len(verdict.leaders) > 1 else 'is first.'}"
+        return f"{shared} {_UNSURE[verdict.by]} {rivals}." if verdict.rivals else shared
+
+    @cached_property
+    def signs(self) -> str:
+        """What the main table's signs mean."""
+        columns = ", ".join(dict.fromkeys(self.document.json["ranked_by"]))
+        ranked = f"* Ranked by {columns}. " if columns else ""
+        notes = "".join(f"{note} " for note in self.document.json.get("ranking_notes", ()))
+        return f"{ranked}{notes}Equal ranks are marked by =. Brackets hold 95 % intervals; ≥ and ≤ mark bounds."
 
     @cached_property
     def verdict(self) -> Verdict:
@@ -67,6 +112,7 @@ class View:
         """The main table: a row a candidate, best first."""
         d = self.document
         shown = d.headlines
+        own = [Head(d.json["ranking_score"])] if "ranking_score" in d.json else []
         rows, count = d.json["ranking"], len(d.json["ranking"])
         ranks = [row["rank"] for row in rows]
         made = []
@@ -74,11 +120,15 @@ class View:
             low, rank, high = row["rank_low"], row["rank"], row["rank_high"]
             span = (low / count - 1 / count, (rank - 0.5) / count, high / count) if count > 1 else None
             tied = "=" if ranks.count(rank) > 1 else ""
-            made.append((Cell(f"{rank}{tied}", rank), Cell(f"{low}–{high}", low, span=span), *self._row(row["candidate"], shown)))
-        made += [(Cell("–"), Cell(""), *self._row(row["candidate"], shown)) for row in d.json["unranked"]]
+            name, *numbers = self._row(row["candidate"], shown)
+            score = [Cell(number(row["score"]), row["score"])] if own else []
+            made.append((Cell(f"{rank}{tied}", rank), Cell(f"{low}–{high}", low, span=span), name, *score, *numbers))
+        for row in d.json["unranked"]:
+            name, *numbers = self._row(row["candidate"], shown)
+            made.append((Cell("–"), Cell(""), name, *(Cell("") for _ in own), *numbers))
         named = {*self.verdict.leaders, *self.verdict.rivals} if len(rows) > 1 else set()
         marked = frozenset(place for place, row in enumerate(rows) if row["candidate"] in named)
-        heads = (Head("rank"), Head("95 % interval"), Head("candidate", words=True), *self._heads(shown))
+        heads = (Head("rank"), Head("95 % interval"), Head("candidate", words=True), *own, *self._heads(shown))
         return Grid("Candidates, best first", heads, tuple(made), 2, marked)
 
     @cached_property
@@ -152,6 +202,24 @@ class View:
         return [(reason, _names(names)) for reason, names in groups.items()]
 
     @cached_property
+    def confounding(self) -> tuple[str, list[str]]:
+        """What is known of columns that are no merit: a sentence, and those that it is about."""
+        if found := self.confounders:
+            sentence = "The ranking is mostly the order by these columns, which are no merit; what it says beyond them is little:"
+            return sentence, [f"{column}: Kendall's τ {tau:.2f} over {count} candidates" for column, tau, count in found]
+        if len(self.document.json["ranking"]) >= _LEAST:
+            return (
+                "No column that is no merit, such as a size, orders the candidates as the ranking does (Kendall's |τ| is below "
+                f"{_TAU} for all of them).",
+                [],
+            )
+        return (
+            "With fewer than five ranked candidates it is not tested whether the ranking is the order by size or another column that is no "
+            "merit.",
+            [],
+        )
+
+    @cached_property
     def confounders(self) -> list[tuple[str, float, int]]:
         """Columns that are no merit, by which the candidates stand almost as they were ranked: name, Kendall's tau, candidates."""
         import numpy as np
@@ -186,6 +254,12 @@ def _apart(a: Measured, b: Measured) -> int:
     """1 where all of an interval lies above another, -1 where it lies below, 0 where they overlap."""
     (a_low, a_high), (b_low, b_high) = ((x.value if x.low is None else x.low, x.value if x.high is None else x.high) for x in (a, b))
     return (a_low > b_high) - (a_high < b_low)
+
+
+def _listed(names: Sequence[str], named: Callable[[str], str]) -> str:
+    """The first names, each made to stand out, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(map(named, names[:_NAMED])) + more
 
 
 def _names(names: Iterable[str]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from robustradar import guard
@@ -54,24 +55,39 @@ def write(result: Result, reporters: Iterable[tuple[str, Reporter]], out: Path) 
     written = [put(out / JSON_NAME, as_json(result))]
     complete = f"{out / JSON_NAME} is written and complete."
     for culprit, reporter in reporters:
-        if reporter.filename == JSON_NAME:
-            raise PluginError(f"{culprit}: got the filename {JSON_NAME!r}, which is the result's own, expected another. {complete}")
-        try:
-            text = guard.call(culprit, lambda reporter=reporter: reporter.render(result))  # type: ignore[misc]
-        except Failure as failure:
-            raise PluginError(f"{failure}. {complete}") from None
+        text = rendered(culprit, reporter, partial(reporter.render, result), complete)
         if not isinstance(text, str):
             raise PluginError(f"{culprit}: render() returned {type(text).__name__}, expected str. {complete}")
         written.append(put(out / reporter.filename, text))
     return written
 
 
-def put(file: Path, text: str, advice: str = "The work is in the store: run again with another --out.") -> Path:
+def rendered(culprit: str, reporter: Reporter, render: Callable[[], object], left: str) -> object:
+    """What a reporter makes of a result, or of several.
+
+    Args:
+        culprit: Who is to be named when it fails.
+        reporter: Whose file must not be the result's own.
+        render: The call.
+        left: What holds although it failed.
+
+    Raises:
+        PluginError: It failed, or would take the place of the result.
+    """
+    if reporter.filename == JSON_NAME:
+        raise PluginError(f"{culprit}: got the filename {JSON_NAME!r}, which is the result's own, expected another. {left}")
+    try:
+        return guard.call(culprit, render)
+    except Failure as failure:
+        raise PluginError(f"{failure}. {left}") from None
+
+
+def put(file: Path, content: str | bytes, advice: str = "The work is in the store: run again with another --out.") -> Path:
     """Writes a file beside its place and renames it there.
 
     Args:
         file: The place.
-        text: The whole content.
+        content: The whole of it.
         advice: What to do where it cannot be written.
 
     Raises:
@@ -79,7 +95,7 @@ def put(file: Path, text: str, advice: str = "The work is in the store: run agai
     """
     scrap = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
-        scrap.write_text(text, encoding="utf-8")
+        scrap.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(scrap, file)
     except OSError as error:
         scrap.unlink(missing_ok=True)

@@ -27,6 +27,12 @@ def point(xi: float, clean: float, adversarial: float) -> dict[str, Any]:
     return found
 
 
+def course(value: float) -> dict[str, Any]:
+    """How a critical strength was found: two losses, and the threshold between them that gives this strength on their link."""
+    own = {"points": [[0.0, 0.1], [2 * value, 0.5]], "fitted": [0.1, 0.5], "coefficients": [], "fit": "isotonic", "method": "fast"}
+    return own | {"threshold": 0.3, "status": "measured", "bound": value / 2, "bound_low": 0.0, "bound_high": None}
+
+
 def cells(name: str, place: int) -> list[dict[str, Any]]:
     """All of a candidate's cells; the third's accuracy failed."""
     accuracy = None if place == 2 else 0.9 - 0.05 * (place % 10)
@@ -35,13 +41,16 @@ def cells(name: str, place: int) -> list[dict[str, Any]]:
     curve = curve if place < 3 else []
     percent = {"unit": "fraction", "direction": "higher"}
     strength = {"unit": "strength", "direction": "higher", "low": 0.03, "high": None if place == 1 else 0.05}
+    critical = 0.04 - 0.001 * (place % 20)
+    density = {"values": [-0.2, 0.0, 1.0, 30.0], "weights": [0.1, 0.6, 0.2, 0.1]}
     loss = {"unit": "loss", "direction": "lower"}
+    foretold = {"low": 0.2, "high": 0.4, "flags": ["damping-raised:0.3", "my-own"], "details": {"density": density}}
     return [
         cell(name, "baselines/clean-accuracy", "clean_accuracy", accuracy, **percent, **ends),
         cell(name, "tradeoff/toc", "toc_hypervolume", 0.5 + 0.01 * place, **percent, details={"curve": curve} if curve else {}),
-        cell(name, "transition/eps-star", "eps_star", 0.04 - 0.001 * (place % 20), **strength),
+        cell(name, "transition/eps-star", "eps_star", critical, **strength, details=course(critical)),
         cell(name, "transition/eps-star", "eps_star_bound", 0.02, unit="strength"),
-        cell(name, "tradeoff/influence", "delta_influence", 0.3, low=0.2, high=0.4, **loss, flags=["damping-raised:0.3", "my-own"]),
+        cell(name, "tradeoff/influence", "delta_influence", 0.3, **loss, **foretold),
         cell(name, "tradeoff/influence", "bound_low", -0.5, unit="loss"),
         cell(name, "tradeoff/influence", "bound_high", 12.0, unit="loss"),
         *(
@@ -58,7 +67,10 @@ def fit(number: int, xi: float) -> dict[str, Any]:
     """A trained network of three epochs, the second of which was kept."""
     names = [f"{split}_{loss}" for split in ("train", "evaluation") for loss in ("clean_loss", "adversarial_loss", "objective_loss")]
     names += [f"{split}_{kind}_accuracy" for split in ("train", "evaluation") for kind in ("clean", "adversarial")]
-    epochs = [{"epoch": e, **dict.fromkeys(names), "evaluation_objective_loss": 2.0 / e + 0.1 * number} for e in (1, 2, 3)]
+    epochs = [
+        {"epoch": e, **dict.fromkeys(names), "train_objective_loss": 1.5 / e, "evaluation_objective_loss": 2.0 / e + 0.1 * number}
+        for e in (1, 2, 3)
+    ]
     reference = {"id": "papers/cnn", "parameters": {}, "source": "robustradar 0.1.0"}
     threat = {"norm": "linf", "eps": 8 / 255, "bounds": [0, 1]} if xi else None
     spec = {

@@ -67,7 +67,7 @@ def names(tab: Any) -> list[str]:
 def test_every_figure_is_drawn(opened: Open) -> None:
     tab = opened(recorded.document())
     drawings = tab.locator("figure svg[role=img]")
-    assert drawings.count() == 10
+    assert drawings.count() == 16
     for drawing in drawings.all():
         box = drawing.bounding_box()
         assert box["width"] > 250 and box["height"] > 120
@@ -139,7 +139,7 @@ def test_it_fits_the_width_in_light_and_in_dark(opened: Open, width: int, scheme
 
 def test_it_is_complete_without_scripts(opened: Open) -> None:
     tab = opened(recorded.document(), java_script_enabled=False)
-    assert tab.locator("figure svg[role=img]").count() == 10
+    assert tab.locator("figure svg[role=img]").count() == 16
     assert tab.locator("section").first.locator("tbody tr").count() == 3
     assert tab.locator("button, input").count() == 0
 

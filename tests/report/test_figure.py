@@ -11,8 +11,9 @@ import recorded
 
 from robustradar.report.chart import Axis, Curve, Item, Point, Row, curves, radar, ranges
 from robustradar.report.document import Document
-from robustradar.report.figure import SHOWN, Figure, figures
+from robustradar.report.figure import figures
 from robustradar.report.page import drawings
+from robustradar.report.panel import SHOWN, Figure
 from robustradar.report.svg import COLOURS, Scale, mark
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -20,7 +21,9 @@ TITLES = [
     "Strengths and weaknesses",
     "What robustness costs",
     "Critical attack strength",
+    "Where the losses cross",
     "Ends of the Hessian's spectrum",
+    "Density of the Hessian's spectrum",
     "The foretold price",
     "Training",
 ]
@@ -49,8 +52,10 @@ def test_a_run_with_all_data_has_all_figures() -> None:
         (("clean_accuracy", "delta_exact", "eps_star"), TITLES[0]),
         (("toc_hypervolume",), TITLES[1]),
         (("eps_star",), TITLES[2]),
-        (("lambda_min_train", "lambda_min_eval"), TITLES[3]),
-        (("bound_low", "delta_influence"), TITLES[4]),
+        (("eps_star",), TITLES[3]),
+        (("lambda_min_train", "lambda_min_eval"), TITLES[4]),
+        (("delta_influence",), TITLES[5]),
+        (("bound_low", "delta_influence"), TITLES[6]),
     ],
 )
 def test_a_figure_is_there_only_where_its_data_are(columns: tuple[str, ...], title: str) -> None:
@@ -107,7 +112,7 @@ def test_over_seeds_points_are_means_and_intervals_span_the_seeds() -> None:
     row["details"] = {"seeds": [{"seed": n, "details": {"curve": curve}} for n, curve in enumerate(seeds)]}
     losses = figure(made, TITLES[1]).panels[0]
     assert losses.told.startswith("papers/mlp:width=32: P1 0.3, 1.6; P2 0.6, 0.8.")
-    x = Scale.over([0.15, 0.85], 46, 406)  # from the least low to the third candidate's high
+    x = Scale.over([0.15, 0.85], 68, 406)  # from the least low to the third candidate's high
     assert f'x1="{x.at(0.15):.1f}"' in losses.drawing.body
     assert f'x2="{x.at(0.45):.1f}"' in losses.drawing.body
 
@@ -122,7 +127,7 @@ def test_a_strangers_details_of_the_same_name_make_no_figure(curve: Any) -> None
 
 def test_the_studys_strength_is_marked_in_the_unit_of_images() -> None:
     found = figure(recorded.document(), TITLES[2])
-    assert "the dashed line is the study's ε, 8/255." in found.caption
+    assert "The study's ε is 8/255." in found.caption
     (panel,) = found.panels
     assert panel.title == "Critical strength by transition/eps-star"
     told = "papers/mlp:width=32: 10.2; papers/cnn: 9.945; papers/linear: 9.69"
@@ -154,11 +159,120 @@ def test_training_curves_are_of_the_study_and_say_what_is_left_out() -> None:
     other["spec"]["threat"]["eps"] = 0.5
     made.json["fits"].append(other)
     made.json["measurements"][0]["fits"].append(other["key"])
-    found = figure(made, TITLES[5])
+    found = figure(made, TITLES[7])
     assert [panel.title for panel in found.panels] == ["Training: clean", "Training: adversarial"]
     assert found.panels[0].told.startswith("papers/mlp:width=32: 2 at first, 0.6667 at last; papers/cnn: 2.2 at first")
-    assert " 1 networks at other strengths or with other recipes are not drawn." in found.caption
+    assert " 1 networks at other strengths or with other recipes are not shown." in found.caption
     assert found.panels[0].drawing.body.count("<title>") == 3, "one kept epoch a curve"
+
+
+def test_training_losses_stand_behind_evaluation_losses() -> None:
+    clean = figure(recorded.document(), TITLES[7]).panels[0].drawing.body
+    assert clean.count("<polyline") == 9, "two curves a candidate, and one in the legend"
+    assert clean.count('stroke-width="1.2"') == 3
+    assert clean.index('stroke-width="1.2"') < clean.index('stroke-width="2"')
+
+
+def test_epochs_without_an_evaluation_are_left_out() -> None:
+    made = recorded.document()
+    for fit in made.json["fits"]:
+        fit["selected_epoch"] = 3
+        for epoch in fit["epochs"][:-1]:
+            epoch["evaluation_objective_loss"] = None
+    found = figure(made, TITLES[7])
+    assert found.panels[0].told.startswith("papers/mlp:width=32: 0.6667 at first, 0.6667 at last; ")
+    assert found.panels[0].drawing.body.count("<title>") == 3, "the kept epoch"
+    for fit in made.json["fits"]:
+        fit["epochs"][-1]["evaluation_objective_loss"] = None
+    found = figure(made, TITLES[7])
+    assert found.panels[0].told.startswith("papers/mlp:width=32: 1.5 at first, 0.5 at last; ")
+    assert [cell.text for cell in found.tables[0].rows[0]] == ["papers/mlp:width=32", "clean", "0", "3", "3", "0.5", "–"]
+
+
+def crossing(**details: Any) -> str:
+    """The first candidate's panel, with other details and one seed."""
+    made = recorded.document()
+    row = next(row for row in made.json["scores"] if row["column"] == "eps_star")
+    row["details"] |= details
+    return str(figure(made, TITLES[3]).panels[0].drawing.body)
+
+
+def test_the_crossing_stands_where_the_losses_reach_the_threshold() -> None:
+    panel = figure(recorded.document(), TITLES[3]).panels[0]
+    assert panel.title == "papers/mlp:width=32"
+    assert panel.told == "Losses 0.1 at 0, 0.5 at 20.4; threshold 0.3; ε* 10.2."
+    x, y = Scale.over([0, 20.4], 68, 406), Scale.over([0.1, 0.5], 270, 12)
+    places = [(round(x.at(eps), 1), round(y.at(loss), 1)) for eps, loss in ((0, 0.1), (20.4, 0.5), (10.2, 0.3), (5.1, 0.3))]
+    assert marks(panel.drawing.body)[:4] == places, "two losses, ε*, its bound"
+    names = ["adversarial training loss", "threshold", "ε*", "its lower bound, by the clean network"]
+    assert [name for name in (*names, "fit: isotonic") if f">{name}<" in panel.drawing.body] == names, "the links are the fit"
+    ends = [f"{x.at(end * 255):.1f}".removesuffix(".0") for end in (0.03, 0.05)]
+    assert f'<line x1="{ends[0]}" y1="{places[2][1]:g}" x2="{ends[1]}"' in panel.drawing.body, "its interval"
+
+
+def test_a_crossing_by_another_fit_shows_it() -> None:
+    assert ">fit: isotonic<" in crossing(fitted=[0.1, 0.4])
+    assert ">fit: line<" in crossing(fit="line", coefficients=[0.1, 0.01])
+    assert "stroke-dasharray" in crossing(coefficients=[0.1, 0.01, 0.002])
+
+
+def test_a_bound_alone_is_hollow_and_without_a_bound_there_is_none() -> None:
+    made = recorded.document()
+    row = next(row for row in made.json["scores"] if row["column"] == "eps_star")
+    row |= {"low": row["value"], "high": None}
+    row["details"]["bound"] = None
+    body = figure(made, TITLES[3]).panels[0].drawing.body
+    assert len(re.findall(r'<path d="[^"]+" transform="[^"]+" fill="none"', body)) == 1
+    assert "its lower bound" not in body
+
+
+def test_every_seed_has_its_own_crossing() -> None:
+    made = recorded.document()
+    row = next(row for row in made.json["scores"] if row["column"] == "eps_star")
+    seeds = [{"seed": n, "value": 0.03 + n / 100, "low": None, "high": None, "details": recorded.course(0.03 + n / 100)} for n in (0, 1)]
+    row["details"] = {"seeds": seeds}
+    found = figure(made, TITLES[3])
+    assert found.panels[0].told.count("; ε* ") == 2
+    assert [row[1].text for row in found.tables[0].rows] == ["0", "1", "", ""]
+    assert found.panels[0].drawing.body.count(">adversarial training loss<") == 1
+
+
+@pytest.mark.parametrize(
+    "details",
+    [{"points": None}, {"points": [[0, 1]]}, {"points": [[0, 1], [1]]}, {"points": [[0, 1], [1, "x"]]}, {"threshold": None}, {"seeds": 3}],
+)
+def test_details_of_another_kind_make_no_crossing(details: dict[str, Any]) -> None:
+    made = recorded.document()
+    for row in made.json["scores"]:
+        row["details"] = row["details"] | details if row["column"] == "eps_star" and "seeds" not in details else details
+    assert TITLES[3] not in [figure.title for figure in figures(made)]
+
+
+def test_a_density_has_its_mass_where_the_eigenvalues_are() -> None:
+    panel = figure(recorded.document(), TITLES[5]).panels[0]
+    assert panel.told == "70.0 % of the eigenvalues are near 0 and 0.0 % below; their mean is 3.18."
+    (outline,) = re.findall(r'<polyline points="([^"]+)" fill="none" stroke="#0072B2"', panel.drawing.body)[:1]
+    heights = [float(point.partition(",")[2]) for point in outline.split()]
+    floor = max(heights)
+    assert len(heights) == 80
+    assert sum(height < floor - 1 for height in heights[::2]) == 4, "four eigenvalues, four bars"
+    assert panel.drawing.body.count(">λ min<") == panel.drawing.body.count(">λ max<") == 1
+
+
+def test_over_seeds_a_density_is_the_mean() -> None:
+    made = recorded.document()
+    row = next(row for row in made.json["scores"] if row["column"] == "delta_influence")
+    one, other = {"values": [-1.0, 1.0], "weights": [0.5, 0.5]}, {"values": [1.0], "weights": [1.0]}
+    row["details"] = {"seeds": [{"details": {"density": density}} for density in (one, other)]}
+    assert figure(made, TITLES[5]).panels[0].told.startswith("0.0 % of the eigenvalues are near 0 and 25.0 % below; their mean is 0.5.")
+
+
+@pytest.mark.parametrize("density", [None, [], {"values": [1]}, {"values": [1], "weights": [1, 2]}, {"values": ["x"], "weights": [1]}])
+def test_details_of_another_kind_make_no_density(density: Any) -> None:
+    made = recorded.document()
+    for row in made.json["scores"]:
+        row["details"] = {"density": density}
+    assert TITLES[5] not in [figure.title for figure in figures(made)]
 
 
 def test_losses_that_span_decades_are_drawn_logarithmically() -> None:
@@ -190,7 +304,7 @@ HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a\x00
 
 def test_every_figure_is_a_file_of_its_own_with_names_as_text() -> None:
     files = drawings(recorded.document(HOSTILE))
-    assert len(files) == 10
+    assert len(files) == 16
     for name, svg in files.items():
         assert re.fullmatch(r"[a-z0-9-]+(-[A-Za-z0-9-]+)?\.svg", name)
         root = ElementTree.fromstring(svg.encode("utf-8"))

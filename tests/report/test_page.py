@@ -320,11 +320,12 @@ def test_made_documents_are_valid(tmp_path: Path) -> None:
         assert read(str(tmp_path)).json == made.json
 
 
-def test_reports_need_no_torch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [["--figures"], ["--reporter", "html", "--reporter", "markdown", "--reporter", "csv"]])
+def test_reports_need_no_torch(tmp_path: Path, options: list[str]) -> None:
     (tmp_path / "scores.json").write_text(json.dumps(recorded.document().json))
     program = (
         "import sys\nfrom robustradar.cli import app\n"
-        f"app(['report', {str(tmp_path)!r}, '--figures'], standalone_mode=False)\nprint('torch' in sys.modules)"
+        f"app({['report', str(tmp_path), *options]}, standalone_mode=False)\nprint('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
