@@ -1,4 +1,4 @@
-"""Scores that need no data: how large a network is, and how much it computes."""
+"""Scores that need no data: how large and how deep a network is, and how much it computes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from robustradar import Bench, Column, Measured, Metric, Needs, Outcome, Task, Threat, fixed
+from robustradar_baselines import untrained
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,19 @@ class Macs(Metric):
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(x[:1])
         return {"macs": Measured(counter.get_total_flops() / 2)}
+
+
+@dataclass(frozen=True)
+class Layers(Metric):
+    """Number of convolutions and linear layers, those on parallel paths included: what many training-free scores count in other words."""
+
+    name: str = fixed("layers")
+    columns: tuple[Column, ...] = fixed((Column("layers", "none", "1"),))
+
+    def needs(self, task: Task, threat: Threat) -> Needs:
+        """Nothing."""
+        return Needs()
+
+    def measure(self, bench: Bench) -> Mapping[str, Outcome]:
+        """Exact."""
+        return {"layers": Measured(len(untrained.layers(bench.network())))}
