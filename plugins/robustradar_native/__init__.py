@@ -1,7 +1,7 @@
 """RobustRadar's own attacks, data sets, recipes, rankers and reporters: no adversarial library is needed for them."""
 
 from robustradar import Attack, Dataset, Ranker, Recipe, Reporter, hookimpl
-from robustradar_native import attack, dataset, ranker, recipe, reporter
+from robustradar_native import attack, calibrated, dataset, ranker, recipe, reporter
 
 
 @hookimpl
@@ -24,8 +24,8 @@ def robustradar_recipes() -> tuple[Recipe, ...]:
 
 @hookimpl
 def robustradar_rankers() -> tuple[Ranker, ...]:
-    """Mean rank."""
-    return (ranker.RankMean(),)
+    """Mean rank, and the same weighted by labels."""
+    return (ranker.RankMean(), calibrated.Calibrated())
 
 
 @hookimpl

@@ -52,19 +52,32 @@ def autoattack(victim: Victim, x: Tensor, y: Tensor, steps: int, queries: int) -
     Returns:
         Points with a wrong answer where one was found, else x.
     """
-    with torch.no_grad():
-        classes = victim.model(x[:1]).shape[1]
-    targets = min(9, classes - 1) if classes > 3 else 0
-    members: list[Member] = untargeted(victim, lambda outputs, y, _: victim.loss(outputs, y), steps, 1)
-    if targets:
-        members += targeted(victim, targets, steps, 1)
-    elif classes == 3:
-        members += untargeted(victim, dlr, steps, 1)
-    members += [
-        partial(fab, victim, steps=steps, targets=targets),
+    members: list[Member] = [
+        *gradient_members(victim, x, steps),
+        partial(fab, victim, steps=steps, targets=_targets(_classes(victim, x))),
         lambda x, y: square(victim, x, y, queries),
     ]
     return cascade(victim, x, y, members)
+
+
+def gradient_members(victim: Victim, x: Tensor, steps: int) -> list[Member]:
+    """The first two members: APGD-CE, and targeted APGD, or with three classes APGD-DLR, or with two nothing."""
+    members = untargeted(victim, lambda outputs, y, _: victim.loss(outputs, y), steps, 1)
+    classes = _classes(victim, x)
+    if targets := _targets(classes):
+        return members + targeted(victim, targets, steps, 1)
+    return members + (untargeted(victim, dlr, steps, 1) if classes == 3 else [])
+
+
+def _classes(victim: Victim, x: Tensor) -> int:
+    """How many outputs the model has."""
+    with torch.no_grad():
+        return int(victim.model(x[:1]).shape[1])
+
+
+def _targets(classes: int) -> int:
+    """How many wrong classes are aimed at; none where the targeted DLR loss is not defined."""
+    return min(9, classes - 1) if classes > 3 else 0
 
 
 def fab(victim: Victim, x: Tensor, y: Tensor, steps: int, targets: int) -> Tensor:

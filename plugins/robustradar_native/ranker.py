@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,37 +37,75 @@ class RankMean(Ranker):
         """Candidates with a number in every chosen column, best first; the others are unranked, with the reason."""
         from robustradar.numerics import agreement
 
-        chosen = self._chosen(table.scores)
-        cells = {(s.candidate, s.metric, s.column.name): s for s in table.scores}
-        candidates = list(dict.fromkeys(s.candidate for s in table.scores))
-        missing = {c: gap for c in candidates if (gap := _gap([cells[c, m, n] for m, n in chosen]) if chosen else _UNDIRECTED)}
-        placed = [c for c in candidates if c not in missing]
-        names = tuple(name for _, name in chosen)
-        unranked = tuple(sorted(missing.items()))
+        found = choice(table, self.columns, self.name)
+        placed = found.placed
         if not placed:
-            return Ranking((), names, unranked)
-        first = [cells[placed[0], metric, name].column for metric, name in chosen]
-        higher = [column.direction == "higher" for column in first]
-        values = [_values(table, cells, placed, key) for key in chosen]
-        score = agreement.rank_mean(_points(cells, placed, chosen), higher)
+            return Ranking((), found.names, found.unranked)
+        values = [_values(table, found.cells, placed, key) for key in found.keys]
+        score = agreement.rank_mean(found.points(), found.higher)
         ranks = agreement.competition_ranks(score, higher=False)
-        low, high = agreement.rank_intervals(values, higher, draws=self.draws, seed=0)
+        low, high = agreement.rank_intervals(values, found.higher, draws=self.draws, seed=0)
         rows = [
             RankingRow(int(ranks[i]), int(min(low[i], ranks[i])), int(max(high[i], ranks[i])), name, float(score[i]))
             for i, name in enumerate(placed)
         ]
-        return Ranking(tuple(sorted(rows, key=lambda row: (row.rank, row.candidate))), names, unranked)
+        return Ranking(tuple(sorted(rows, key=lambda row: (row.rank, row.candidate))), found.names, found.unranked)
 
-    def _chosen(self, scores: Sequence[Score]) -> list[tuple[str, str]]:
-        """(metric, column) of what is ranked by."""
-        directed = dict.fromkeys((s.metric, s.column.name) for s in scores if s.column.direction != "none")
-        if not self.columns:
-            first = headlines(scores)
-            return [key for key in directed if first[key[0]].name == key[1]]
-        for column in self.columns:
-            if column not in {name for _, name in directed}:
-                raise UsageError(unknown("ranker rank-mean: columns", column, {name for _, name in directed}))
-        return [key for key in directed if key[1] in self.columns]
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The columns that are ranked by, and who has a number in all of them.
+
+    Attributes:
+        keys: (metric, column) of each.
+        cells: All cells by candidate, metric and column.
+        placed: Who is ranked.
+        unranked: Who is not, and why.
+    """
+
+    keys: tuple[tuple[str, str], ...]
+    cells: Mapping[tuple[str, str, str], Score]
+    placed: tuple[str, ...]
+    unranked: tuple[tuple[str, str], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(name for _, name in self.keys)
+
+    @property
+    def higher(self) -> list[bool]:
+        """Whether higher is better, by column; only where somebody is ranked."""
+        return [self.cells[self.placed[0], *key].column.direction == "higher" for key in self.keys]
+
+    def points(self) -> NDArray[np.float64]:
+        """The values [candidates, columns]."""
+        import numpy as np
+
+        return np.array([[_value(self.cells[candidate, *key]) for key in self.keys] for candidate in self.placed])
+
+
+def choice(table: ScoreTable, columns: Sequence[str], ranker: str) -> Choice:
+    """What a table is ranked by.
+
+    Args:
+        table: All cells.
+        columns: Their names; none: each metric's first that applies.
+        ranker: Who asks, for messages.
+
+    Raises:
+        UsageError: A column is not in the table, or has no direction.
+    """
+    directed = dict.fromkeys((s.metric, s.column.name) for s in table.scores if s.column.direction != "none")
+    known = {name for _, name in directed}
+    if wrong := [name for name in columns if name not in known]:
+        raise UsageError(unknown(f"ranker {ranker}: columns", wrong[0], known))
+    first = headlines(table.scores)
+    keys = tuple(key for key in directed if (key[1] in columns if columns else first[key[0]].name == key[1]))
+    cells = {(s.candidate, s.metric, s.column.name): s for s in table.scores}
+    candidates = list(dict.fromkeys(s.candidate for s in table.scores))
+    missing = {c: gap for c in candidates if (gap := _gap([cells[c, *key] for key in keys]) if keys else _UNDIRECTED)}
+    return Choice(keys, cells, tuple(c for c in candidates if c not in missing), tuple(sorted(missing.items())))
 
 
 def _gap(scores: Sequence[Score]) -> str | None:
@@ -78,15 +116,8 @@ def _gap(scores: Sequence[Score]) -> str | None:
     return None
 
 
-def _points(cells: dict[tuple[str, str, str], Score], placed: Sequence[str], chosen: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
-    """The values [candidates, columns]."""
-    import numpy as np
-
-    return np.array([[_value(cells[c, m, n]) for m, n in chosen] for c in placed])
-
-
 def _values(
-    table: ScoreTable, cells: dict[tuple[str, str, str], Score], placed: Sequence[str], key: tuple[str, str]
+    table: ScoreTable, cells: Mapping[tuple[str, str, str], Score], placed: Sequence[str], key: tuple[str, str]
 ) -> NDArray[np.generic]:
     """One column's per-sample values [candidates, seeds, samples]; where there are none, made-up ones of the same mean and error."""
     import numpy as np

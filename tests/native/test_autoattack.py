@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from robustradar import Victim
 from robustradar.numerics.balls import norm
-from robustradar_native.attack import APGDCE, APGDT, AutoAttack, Square
+from robustradar_native.attack import APGDCE, APGDDLR, APGDT, APGDPair, AutoAttack, Square
 from robustradar_native.autoattack import fab
 from robustradar_native.cascade import broken
 
@@ -32,6 +32,28 @@ def test_breaks_at_least_as_much_as_each_member(victim: Make, digits: Digits, p:
         assert whole >= broken(victim(model, p, eps), member.perturb(victim(model, p, eps), x, y), y).sum()
     assert whole >= broken(v, fab(victim(model, p, eps), x, y, 15, 9), y).sum()
     assert broken(v, x, y).sum() < whole < 64
+
+
+@pytest.mark.parametrize(("p", "eps"), THREATS)
+def test_the_pair_breaks_what_either_does_and_autoattack_breaks_no_less(victim: Make, digits: Digits, p: float, eps: float) -> None:
+    model, x, y = digits
+    pair = broken(victim(model, p, eps), APGDPair(steps=15).perturb(victim(model, p, eps), x, y), y).sum()
+    for member in (APGDCE(steps=15), APGDT(steps=15)):
+        assert pair >= broken(victim(model, p, eps), member.perturb(victim(model, p, eps), x, y), y).sum()
+    assert broken(victim(model, p, eps), QUICK.perturb(victim(model, p, eps), x, y), y).sum() >= pair
+
+
+@pytest.mark.parametrize(("classes", "second"), [(2, None), (3, APGDDLR), (4, APGDT)])
+def test_the_pair_of_few_classes(victim: Make, classes: int, second: type[APGDDLR | APGDT] | None) -> None:
+    model = nn.Linear(6, classes)  # no images
+    model.weight.data = torch.randn(classes, 6, generator=torch.Generator().manual_seed(1))
+    x = torch.rand(64, 6, generator=torch.Generator().manual_seed(2))
+    y = model(x).argmax(1)
+    v = victim(model, INF, 0.1)
+    pair = broken(v, APGDPair(steps=5).perturb(v, x, y), y).sum()
+    assert 0 < pair < 64
+    for member in (APGDCE(steps=5), *([second(steps=5)] if second else [])):
+        assert pair >= broken(v, member.perturb(v, x, y), y).sum()
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4])

@@ -256,6 +256,7 @@ def test_declarations() -> None:
         "apgd-t": ("first_success", both, False, 4),
         "square": ("first_success", both, True, 2),
         "linear-exact": ("max_loss", None, False, 0),
+        "apgd-ce-t": ("first_success", both, False, 2),
         "autoattack": ("first_success", both, True, 2),
     }
     assert all(a.summary.endswith(".") or ":" in a.summary for a in attacks())
