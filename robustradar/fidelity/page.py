@@ -1,0 +1,90 @@
+"""A fidelity as one self-contained HTML file in the look of the report's."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import resources
+
+from markupsafe import Markup
+
+from robustradar.fidelity import figure, form
+from robustradar.fidelity.judgement import Fidelity, Judgement
+from robustradar.report.grid import Cell, Grid, Head
+from robustradar.report.svg import printable
+
+NAME = "fidelity.html"
+# The one figure has the page's width.
+_WIDE = ".panels { grid-template-columns: minmax(0, 44rem); }\n.panels svg { max-width: 44rem; }\n"
+
+
+def page(found: Fidelity) -> str:
+    """The whole file. Nothing is loaded from elsewhere, and every name stays text."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("robustradar", "fidelity")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    folder = resources.files("robustradar").joinpath("report")
+    style, script = (folder.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    style += _WIDE
+    policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
+    drawn = figure.panel(found)
+    made = environment.get_template("page.html").render(
+        policy=policy,
+        style=Markup(style),
+        script=Markup(script),
+        found=found,
+        subject=form.subject(found),
+        remarks=form.remarks(found),
+        main=main(found),
+        figure=drawn.inline("fidelity") if drawn else None,
+        caption=figure.caption(found),
+        tables=[
+            (
+                "Against the trivial scores",
+                "Kendall's τ less the trivial score's, with the interval of a paired bootstrap over candidates.",
+                _words("Differences", form.difference_heads(found), form.differences(found)),
+            ),
+            ("Choosing by a score", form.choice_words(), _words("Choices", form.choice_heads(), form.choices(found))),
+        ],
+    )
+    return printable(made).strip() + "\n"
+
+
+def files(found: Fidelity) -> dict[str, str]:
+    """Every rendering by file name; the figure where there is one."""
+    drawn = figure.panel(found)
+    drawing = {f"{figure.NAME}.svg": drawn.file()} if drawn else {}
+    return {"fidelity.json": form.as_json(found), "fidelity.md": form.markdown(found), NAME: page(found), **drawing}
+
+
+def main(found: Fidelity) -> Grid:
+    """The main table, the baselines shaded."""
+    heads = [
+        Head(title, "higher" if title.startswith("τ") else "lower" if title in ("regret", "cost") else "none")
+        for title in form.heads(found)
+    ]
+    heads[0], heads[-1] = Head("score", words=True), Head("verdict", words=True)
+    rows = tuple(_row(judgement, found) for judgement in found.judgements)
+    marked = frozenset(place for place, judgement in enumerate(found.judgements) if judgement.trivial)
+    return Grid("Scores, best first; baselines are shaded", tuple(heads), rows, 0, marked)
+
+
+def _row(judgement: Judgement, found: Fidelity) -> tuple[Cell, ...]:
+    """A score with what its cells are sorted by."""
+    price = judgement.price
+    spent = None if price is None else price.passes if price.share is None else price.share
+    sorts = [judgement.candidates, *(judgement.slices[s].tau for s in found.slices), judgement.slices["all"].pool_regret, spent]
+    words, *numbers, verdict = form.row(judgement, found)
+    return (Cell(words), *(Cell(told, sort) for told, sort in zip(numbers, sorts, strict=True)), Cell(verdict))
+
+
+def _words(caption: str, heads: list[str], rows: list[list[str]]) -> Grid:
+    """A table whose cells are ready to be shown."""
+    told = tuple(Head(title, words=i < 2) for i, title in enumerate(heads))
+    return Grid(caption, told, tuple(tuple(map(Cell, row)) for row in rows))
+
+
+def _hash(text: str) -> str:
+    """What a Content-Security-Policy lets one inline element pass by."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
