@@ -8,10 +8,11 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS := .venv-docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -33,8 +34,12 @@ bench: $(READY) ## run every benchmarks/bench_*.py in turn
 	  echo "== $$script"; $(BIN)/python "$$script"; \
 	done
 
+docs: $(DOCS)/.ready ## build the documentation into build/docs, warnings being errors
+	$(DOCS)/bin/sphinx-build -q -W --keep-going -E -b html -d build/doctrees docs build/docs
+	@echo "Written: build/docs/index.html"
+
 clean: ## remove the environment, caches, builds and the demo's results
-	rm -rf $(VENV) .robustradar build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DOCS) .robustradar build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # uv resolves and installs in seconds; where it cannot be had or cannot reach what pip is set up for, pip does the same.
@@ -44,4 +49,11 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv || echo "uv is not available; pip installs instead" >&2
 	{ test -x $(BIN)/uv && $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e ".[dev]"; } \
 	  || $(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
+	@touch $@
+
+# An environment of its own: it needs no torch, and what builds the site does not resolve beside torchattacks' requests.
+$(DOCS)/.ready: docs/requirements.txt pyproject.toml
+	@test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet -r docs/requirements.txt
+	$(DOCS)/bin/python -m pip install --quiet --no-deps -e .
 	@touch $@

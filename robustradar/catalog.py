@@ -123,8 +123,9 @@ class Catalog:
             raise UsageError(f"{where}: got {name!r}, which {len(same)} plugins declare. Name one of {', '.join(same)}.")
         for plugin in self.plugins:
             if plugin.error and name.startswith(f"{plugin.name}/"):
-                raise PluginError(f"{where}: got {name!r}, whose plugin {plugin.name!r} ({plugin.origin}) is broken: {plugin.error}")
-        broken = "".join(f" Plugin {p.name!r} ({p.origin}) is broken and was left out: {p.error}" for p in self.plugins if p.error)
+                whose = f"whose plugin {plugin.name!r} ({plugin.origin}) is {plugin.state}"
+                raise PluginError(f"{where}: got {name!r}, {whose}: {plugin.error}")
+        broken = "".join(f" Plugin {p.name!r} ({p.origin}) is {p.state} and was left out: {p.error}" for p in self.plugins if p.error)
         raise UsageError(unknown(where, name, [*declared, *self.aliases.get(kind, {})]) + broken)
 
 
@@ -186,6 +187,8 @@ def type_text(hint: Any) -> str:
     >>> from pydantic import Field
     >>> type_text(typing.Annotated[int, Field(ge=1)]), type_text(float | typing.Literal["auto", "none"])
     ('int >= 1', 'float | auto|none')
+    >>> type_text(tuple[typing.Annotated[float, Field(gt=0)], ...])
+    'list of float > 0'
     """
     if typing.get_origin(hint) is typing.Annotated:
         base, *notes = typing.get_args(hint)
@@ -194,6 +197,8 @@ def type_text(hint: Any) -> str:
         return "|".join(str(choice) for choice in typing.get_args(hint))
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " | ".join(map(type_text, typing.get_args(hint)))
+    if typing.get_origin(hint) is tuple:
+        return f"list of {type_text(typing.get_args(hint)[0])}"
     if hint is type(None):
         return "None"
     return str(hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else hint).replace("typing.", "")

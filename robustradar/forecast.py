@@ -5,18 +5,15 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tabulate import tabulate
 
 from robustradar.plan import epochs
 from robustradar.screening import Prepared
 from robustradar.values import FitSpec
-
-if TYPE_CHECKING:
-    from robustradar.execute import Execution
 
 # Timing itself stays short: candidates that were not reached are taken to cost the median of those that were.
 TIMING_SECONDS = 30.0
@@ -34,6 +31,7 @@ class Forecast:
         further: How many more fits metrics may ask for at most, whose number and strengths hang on results; not in `seconds`.
         seconds: About how long the training takes; None where nothing was timed.
         timed: How many of the fits to train were timed.
+        failures: Candidate to why networks of it could not be timed, which training will meet, too.
     """
 
     fits: tuple[Mapping[str, Any], ...]
@@ -42,15 +40,21 @@ class Forecast:
     further: int
     seconds: float | None
     timed: int
+    failures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def json(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
-        return {**vars(self), "fits": [dict(fit) for fit in self.fits]}
+        return {**vars(self), "fits": [dict(fit) for fit in self.fits], "failures": dict(self.failures)}
 
     def text(self) -> str:
         """As a table with a closing sentence."""
         rows = [[*fit.values()][:-1] + ["" if fit["seconds"] is None else f"{fit['seconds']:.1f}"] for fit in self.fits]
         table = tabulate(rows, ["candidate", "objective", "seed", "epochs", "state", "about s"], tablefmt="simple", disable_numparse=True)
+        return f"{table}\n\n{self.closing}"
+
+    @property
+    def closing(self) -> str:
+        """The sentence that sums it up."""
         waiting = sum(fit["state"] == "to train" for fit in self.fits)
         closing = (
             f"{len(self.fits)} networks for {self.requested} needs of the metrics; {waiting} to train, {len(self.fits) - waiting} in the "
@@ -60,7 +64,7 @@ class Forecast:
             closing += f" Up to {self.further} networks more as results call for them."
         if self.seconds is not None and waiting:
             closing += f" About {self.seconds:.0f} s of training, forecast from {self.timed} of {waiting} networks timed on a few batches."
-        return f"{table}\n\n{closing}"
+        return closing
 
 
 def forecast(prepared: Prepared, *, store: Path, device: str = "auto", timed: bool = True) -> Forecast:
@@ -76,7 +80,7 @@ def forecast(prepared: Prepared, *, store: Path, device: str = "auto", timed: bo
 
     kept, plan = Store(store), prepared.plan
     waiting = [spec for spec in plan.fits if not kept.has_fit(spec.key)]
-    seconds = _timed(prepared, kept, waiting, device) if timed and waiting else {}
+    seconds, failures = _timed(prepared, kept, waiting, device) if timed and waiting else ({}, {})
     usual = statistics.median(seconds.values()) if seconds else None
     rows: list[dict[str, Any]] = []
     for spec in plan.fits:
@@ -87,11 +91,12 @@ def forecast(prepared: Prepared, *, store: Path, device: str = "auto", timed: bo
         rows.append({**row, "state": state, "seconds": known})
     total = sum(known for row in rows if (known := row["seconds"]) is not None) if seconds else None
     lacking = [m for m in plan.measurements if not kept.has_outcome(m.key)]
-    return Forecast(tuple(rows), plan.requested, len(lacking), sum(m.further for m in lacking), total, len(seconds))
+    return Forecast(tuple(rows), plan.requested, len(lacking), sum(m.further for m in lacking), total, len(seconds), failures)
 
 
-def _timed(prepared: Prepared, store: Any, waiting: list[FitSpec], device: str) -> dict[str, float]:
-    """Seconds a fit, from a few steps of it and one evaluation batch, as long as timing may take."""
+def _timed(prepared: Prepared, store: Any, waiting: list[FitSpec], device: str) -> tuple[dict[str, float], dict[str, tuple[str, ...]]]:
+    """Seconds a fit, from a few steps of it and one evaluation batch, as long as timing may take; and a candidate's failures."""
+    from robustradar.errors import Failure
     from robustradar.execute import Execution
     from robustradar.progress import Silent
     from robustradar.training.device import DeviceData, threads
@@ -100,25 +105,19 @@ def _timed(prepared: Prepared, store: Any, waiting: list[FitSpec], device: str) 
     data = DeviceData.of(prepared.data, prepared.study.task, device_of(device))
     execution = Execution(prepared.catalog, data, store, Silent())
     found: dict[str, float] = {}
-    alike: dict[tuple[Any, ...], float] = {}
+    failed: dict[str, tuple[str, ...]] = {}
+    alike: dict[tuple[Any, ...], float | None] = {}
     deadline = time.monotonic() + TIMING_SECONDS
     for spec in waiting:
         kind = (spec.architecture, spec.objective, spec.recipe)
         if kind not in alike and time.monotonic() < deadline:
-            with threads(prepared.study.task):
-                measured = _one(execution, spec)
-            if measured is not None:
-                alike[kind] = measured
-        if kind in alike:
-            found[spec.key] = alike[kind]
-    return found
-
-
-def _one(execution: Execution, spec: FitSpec) -> float | None:
-    """Seconds of one fit; None where it fails, which `rank` will tell."""
-    from robustradar.errors import Failure
-
-    try:
-        return execution.trial(spec, _STEPS)
-    except Failure:
-        return None
+            try:
+                with threads(prepared.study.task):
+                    alike[kind] = execution.trial(spec, _STEPS)
+            except Failure as failure:  # `rank` will tell it, too
+                alike[kind] = None
+                told = failed.get(spec.architecture.label, ())
+                failed[spec.architecture.label] = tuple(dict.fromkeys([*told, f"{failure.culprit}: {failure.reason}"]))
+        if (seconds := alike.get(kind)) is not None:
+            found[spec.key] = seconds
+    return found, failed

@@ -1,12 +1,20 @@
-"""The hooks: how a plugin says what it offers.
+"""The hooks: how a plugin says what it offers, and how it hears of a run.
 
 A plugin is a module (or package) that implements some of these with `robustradar.hookimpl` and is named by an entry point of the group
-``robustradar``, or given by ``--plugin``. All hooks are declarations: the host calls each once a run, without arguments, one plugin at a
-time and in no promised order, and expects a tuple of frozen declarations; an empty tuple is fine. A hook must be cheap and must not train,
-read data or change global state; import heavy libraries inside the declarations' methods, not at the module's top.
+``robustradar``, or given by ``--plugin``. There are two shapes.
+
+*Declarations* (architectures to reporters): the host calls each once a run, without arguments, one plugin at a time and in no promised
+order, and expects a tuple of frozen declarations; an empty tuple is fine. A hook must be cheap and must not train, read data or change
+global state; import heavy libraries inside the declarations' methods, not at the module's top.
+
+*Notices* (planned, fitted, measured): the host tells what has happened, in the process and thread of the run, which waits. A plugin names
+those arguments that it wants; they are copies of its own, and what it returns is ignored. An exception becomes a warning that names
+the plugin, and the run goes on. A notice must not train, measure or touch the store, and should return within milliseconds.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import pluggy
 
@@ -17,6 +25,7 @@ from robustradar.contract.metric import Metric
 from robustradar.contract.ranker import Ranker
 from robustradar.contract.recipe import Recipe
 from robustradar.contract.reporter import Reporter
+from robustradar.values import FitRecord, FitSpec, Measurement, Outcome, Study
 
 hookspec = pluggy.HookspecMarker("robustradar")
 hookimpl = pluggy.HookimplMarker("robustradar")
@@ -141,3 +150,46 @@ def robustradar_reporters() -> tuple[Reporter, ...]:
         ...     return (Winner(name="winner", filename="winner.txt"),)
     """
     return ()
+
+
+@hookspec
+def robustradar_planned(study: Study, epochs: int, measurements: int) -> None:
+    """A run starts: so many epochs are to be trained and measurements made; what the store has is not counted. Called once a run.
+
+    Metrics may call for more epochs later. Must not change the study: nothing would follow from it. Since 0.1.
+
+    Example:
+        >>> import robustradar
+        >>> @robustradar.hookimpl
+        ... def robustradar_planned(study, measurements):
+        ...     print(f"{study.name}: {measurements} measurements to make")
+    """
+
+
+@hookspec
+def robustradar_fitted(spec: FitSpec, record: FitRecord | None, reason: str | None) -> None:
+    """A network was trained, or could not be. Called once a run for every network that was not in the store, when it ends.
+
+    The record has epochs, cost and flags; it is None where training failed, and the reason says why. Must not load the weights. Since 0.1.
+
+    Example:
+        >>> import robustradar
+        >>> @robustradar.hookimpl
+        ... def robustradar_fitted(spec, record, reason):
+        ...     print(f"{spec}: {reason or f'{record.cost.seconds:.0f} s'}")
+    """
+
+
+@hookspec
+def robustradar_measured(measurement: Measurement, outcomes: Mapping[str, Outcome]) -> None:
+    """A metric was measured on a candidate, at a seed. Called once a run for every measurement that was not in the store, when it ends.
+
+    Outcomes are by column: `Measured`, `Skipped` or `Failed`, before `Metric.review` and before they are joined over seeds. Since 0.1.
+
+    Example:
+        >>> import robustradar
+        >>> @robustradar.hookimpl
+        ... def robustradar_measured(measurement, outcomes):
+        ...     failed = [name for name, outcome in outcomes.items() if isinstance(outcome, robustradar.Failed)]
+        ...     print(measurement.candidate.label, measurement.metric.label, "failed:", failed)
+    """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib
@@ -9,6 +10,7 @@ import importlib.util
 import inspect
 import math
 import sys
+import traceback
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from typing import Any
 
 import pluggy
 
-from robustradar import guard, hookspecs
+from robustradar import disabling, guard, hookspecs, version
 from robustradar.contract.architecture import Architecture
 from robustradar.contract.attack import Attack
 from robustradar.contract.dataset import Dataset
@@ -42,6 +44,14 @@ KINDS: Mapping[str, type[Declaration]] = {
     "ranker": Ranker,
     "reporter": Reporter,
 }
+# The hooks that tell of a run, with the arguments that a plugin may name.
+NOTICES: Mapping[str, tuple[str, ...]] = {
+    f"robustradar_{name}": tuple(inspect.signature(getattr(hookspecs, f"robustradar_{name}")).parameters)
+    for name in ("planned", "fitted", "measured")
+}
+
+# Files of those who call a plugin, in a traceback.
+_NOT_THEIRS = ("<frozen", *(str(Path(str(module.__file__)).parent) for module in (guard, pluggy, importlib)), str(typing.__file__))
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,11 @@ class Plugin:
         version: The distribution's version; empty for a file.
         digest: Of its Python source files.
         declarations: Kind to declarations; empty for a broken plugin.
-        error: Why it is broken, or None.
+        error: Why it is broken or disabled, or None.
+        place: ``file:line`` where it broke, where that is known.
+        contract: The version of the contract that it says it was written for; empty: it says nothing.
+        module: What hears of a run; None where it hears of nothing.
+        disabled: Whether it was left out because a user wants it so.
     """
 
     name: str
@@ -63,6 +77,15 @@ class Plugin:
     digest: str = ""
     declarations: Mapping[str, tuple[Declaration, ...]] = dataclasses.field(default_factory=dict, hash=False)
     error: str | None = None
+    place: str = ""
+    contract: str = ""
+    module: ModuleType | None = dataclasses.field(default=None, compare=False, repr=False)
+    disabled: bool = False
+
+    @property
+    def state(self) -> str:
+        """``ok``, ``broken`` or ``disabled``."""
+        return "disabled" if self.disabled else "broken" if self.error else "ok"
 
     @property
     def origin(self) -> str:
@@ -74,23 +97,53 @@ class Plugin:
         """Part of every key that this plugin's work enters."""
         return f"{Path(self.distribution).name} {self.version} {self.digest}"
 
+    @property
+    def hears(self) -> tuple[str, ...]:
+        """The notices that it listens to: ``planned``, ``fitted``, ``measured``."""
+        return tuple(name.removeprefix("robustradar_") for name in NOTICES if hasattr(self.module, name))
+
 
 @dataclass(frozen=True)
-class _Candidate:
-    """A plugin before it is loaded."""
+class Candidate:
+    """A plugin before it is loaded; `target` is the module that its entry point names, empty for a file."""
 
     name: str
     distribution: str
     version: str
     load: Any
+    target: str = ""
 
 
-def load(given: Sequence[str] = (), entry_points: Iterable[metadata.EntryPoint] | None = None) -> tuple[Plugin, ...]:
+def load(
+    given: Sequence[str] = (), entry_points: Iterable[metadata.EntryPoint] | None = None, without: Mapping[str, str] | None = None
+) -> tuple[Plugin, ...]:
     """All installed plugins, then the given ones, each loaded alone.
 
     Args:
         given: Paths of Python files, or names of importable modules.
         entry_points: The installed ones; by default those of the group ``robustradar``.
+        without: Names of plugins that are not to be loaded, and why; by default those that a user has disabled.
+
+    Raises:
+        UsageError: A given file does not exist.
+    """
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    left_out = disabling.disabled() if without is None else without
+    plugins: list[Plugin] = []
+    for candidate in candidates(given, entry_points):
+        holder = next((p for p in plugins if p.name == candidate.name), None)
+        if candidate.name in left_out and holder is None:
+            plugin = Plugin(candidate.name, candidate.distribution, candidate.version, error=left_out[candidate.name], disabled=True)
+        else:
+            with contextlib.redirect_stdout(sys.stderr):  # the answer alone is for standard output
+                plugin = _load(manager, candidate, holder)
+        plugins.append(plugin)
+    return tuple(plugins)
+
+
+def candidates(given: Sequence[str] = (), entry_points: Iterable[metadata.EntryPoint] | None = None) -> list[Candidate]:
+    """The same plugins in the same order, none of them loaded yet.
 
     Raises:
         UsageError: A given file does not exist.
@@ -98,27 +151,20 @@ def load(given: Sequence[str] = (), entry_points: Iterable[metadata.EntryPoint] 
     installed = metadata.entry_points(group=GROUP) if entry_points is None else entry_points
     # Our own distribution first, then by name: a later plugin never takes an earlier one's id.
     found = sorted(
-        (_Candidate(e.name, e.dist.name if e.dist else e.value, e.dist.version if e.dist else "", e.load) for e in installed),
+        (Candidate(e.name, e.dist.name if e.dist else e.value, e.dist.version if e.dist else "", e.load, e.module) for e in installed),
         key=lambda c: (c.distribution != "robustradar", c.name, c.distribution),
     )
-    found += [_given(text) for text in given]
-    manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(hookspecs)
-    plugins: list[Plugin] = []
-    for candidate in found:
-        holder = next((p for p in plugins if p.name == candidate.name), None)
-        plugins.append(_load(manager, candidate, holder))
-    return tuple(plugins)
+    return [*found, *map(_given, given)]
 
 
-def _given(text: str) -> _Candidate:
+def _given(text: str) -> Candidate:
     """A plugin from a file, or from a module by name."""
     path = Path(text)
     if path.suffix == ".py" or path.exists():
         if not path.is_file():
             raise UsageError(f"--plugin: got {text!r}, expected a Python file. Check the path.")
-        return _Candidate(path.stem, str(path), "", lambda: _import_file(path))
-    return _Candidate(text.rpartition(".")[2], text, "", lambda: _import_module(text))
+        return Candidate(path.stem, str(path), "", lambda: _import_file(path))
+    return Candidate(text.rpartition(".")[2], text, "", lambda: _import_module(text))
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -143,7 +189,7 @@ def _import_module(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-def _load(manager: pluggy.PluginManager, candidate: _Candidate, holder: Plugin | None) -> Plugin:
+def _load(manager: pluggy.PluginManager, candidate: Candidate, holder: Plugin | None) -> Plugin:
     """One plugin, sound or broken."""
     plugin = Plugin(candidate.name, candidate.distribution, candidate.version)
     if holder is not None:
@@ -156,6 +202,10 @@ def _load(manager: pluggy.PluginManager, candidate: _Candidate, holder: Plugin |
     try:
         module = guard.call("import", candidate.load)
         _check_module(manager, module)
+        stated = getattr(module, version.ATTRIBUTE, None)
+        plugin = dataclasses.replace(plugin, contract=str(stated or ""))
+        if reason := version.mismatch(stated, plugin.distribution if plugin.version else ""):
+            raise _Breach(reason)
         _check_hooks(module)
         manager.register(module, plugin.name)
         manager.check_pending()
@@ -163,8 +213,22 @@ def _load(manager: pluggy.PluginManager, candidate: _Candidate, holder: Plugin |
     except (Failure, pluggy.PluginValidationError, _Breach) as error:
         if module is not None and manager.has_plugin(plugin.name):
             manager.unregister(module)
-        return dataclasses.replace(plugin, error=str(error).replace("\n", " ").strip())
-    return dataclasses.replace(plugin, digest=source_digest(module), declarations=declarations)
+        return _broken(plugin, error)
+    hearing = module if any(hasattr(module, name) for name in NOTICES) else None
+    return dataclasses.replace(plugin, digest=source_digest(module), declarations=declarations, module=hearing)
+
+
+def _broken(plugin: Plugin, error: Exception) -> Plugin:
+    """A plugin with what is wrong with it; one that was written for another contract may well fail before it can say so."""
+    cause, text = error.__cause__, str(error).replace("\n", " ").strip()
+    frames = [f for f in traceback.extract_tb(cause.__traceback__ if cause else None) if not f.filename.startswith(_NOT_THEIRS)]
+    stated = next(filter(None, (version.written(Path(frame.filename)) for frame in frames)), "")
+    if reason := version.mismatch(stated, plugin.distribution if plugin.version else ""):
+        text = f"{reason} It fails with: {text}"
+    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    if isinstance(cause, SyntaxError):
+        place = f"{cause.filename}:{cause.lineno}"
+    return dataclasses.replace(plugin, error=text, place=place, contract=plugin.contract or stated)
 
 
 class _Breach(Exception):
@@ -181,7 +245,7 @@ def _check_module(manager: pluggy.PluginManager, module: object) -> None:
 
 def _check_hooks(module: ModuleType) -> None:
     """Refuses what pluggy would pass over in silence: misspelt hooks, unmarked hooks, arguments with defaults."""
-    known = [f"robustradar_{kind}s" for kind in KINDS]
+    known = [*(f"robustradar_{kind}s" for kind in KINDS), *NOTICES]
     for name, function in inspect.getmembers(module, callable):
         if not name.startswith("robustradar_"):
             continue
@@ -191,8 +255,11 @@ def _check_hooks(module: ModuleType) -> None:
             from robustradar.errors import unknown
 
             raise _Breach(unknown("hook", name, known))
-        if inspect.signature(function).parameters:
-            raise _Breach(f"{name}{inspect.signature(function)}: got arguments, expected none.")
+        parameters = inspect.signature(function).parameters
+        told = NOTICES.get(name, ())
+        if wrong := [p for p in parameters.values() if p.name not in told or p.default is not p.empty]:
+            expected = f"{wrong[0]}, expected some of {', '.join(told)}, without defaults" if told else "arguments, expected none"
+            raise _Breach(f"{name}{inspect.signature(function)}: got {expected}.")
 
 
 def _ask(manager: pluggy.PluginManager, name: str, kind: str) -> tuple[Declaration, ...]:

@@ -23,8 +23,10 @@ def plugins(given: Iterable[str] = ()) -> list[dict[str, Any]]:
             "plugin": plugin.name,
             "distribution": plugin.distribution,
             "version": plugin.version,
-            "state": "broken" if plugin.error else "ok",
+            "contract": plugin.contract,
+            "state": plugin.state,
             "declares": ", ".join(f"{len(items)} {kind}{'s' * (len(items) > 1)}" for kind, items in plugin.declarations.items() if items),
+            "hears": ", ".join(plugin.hears),
             "error": plugin.error,
         }
         for plugin in host.load(tuple(given))
@@ -49,7 +51,15 @@ def show(name: str, given: Iterable[str] = ()) -> list[dict[str, Any]]:
     if any(plugin.name == name for plugin in known.plugins):
         found = [row for row in plugins(given) if row["plugin"] == name]
         return found + [
-            {"plugin": f"{name}/{d.name}", "distribution": kind, "version": "", "state": "", "declares": d.summary, "error": None}
+            {
+                "plugin": f"{name}/{d.name}",
+                "distribution": kind,
+                "version": "",
+                "contract": "",
+                "state": "",
+                "declares": d.summary,
+                "error": None,
+            }
             for plugin in known.plugins
             if plugin.name == name
             for kind, items in plugin.declarations.items()

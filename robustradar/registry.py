@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from robustradar.errors import RegistryError, UsageError, unknown
+from robustradar.values import number
 
 SECTIONS = {
     "architectures": "architecture",
@@ -38,6 +39,7 @@ class Request:
         ranker: Reference to a ranker.
         reporters: References to reporters.
         seeds: Number of seeds, counted from 0.
+        tau: Kendall's tau, between 0 and 1, that the study's ranking is taken to have with the truth; what `robustradar funnel` goes by.
     """
 
     architectures: tuple[str, ...] | None = None
@@ -50,6 +52,7 @@ class Request:
     ranker: str | None = None
     reporters: tuple[str, ...] | None = None
     seeds: int | None = None
+    tau: float | None = None
 
     def over(self, base: Request) -> Request:
         """This request, with what it leaves open taken from another.
@@ -200,9 +203,26 @@ class _Reader:
                 if not text.isdecimal() or int(text) < 1:
                     raise self.error(inner, where, f"got {text!r}, expected a whole number of at least 1.")
                 values[name] = int(text)
+            elif name == "tau":
+                values[name] = correlation(self.text(inner, where))
+                if values[name] is None:
+                    raise self.error(inner, where, f"got {self.text(inner, where)!r}, expected a number between 0 and 1, both excluded.")
             else:
                 values[name] = self.text(inner, where)
         return Request(**values)  # type: ignore[arg-type]
+
+
+def correlation(text: str) -> float | None:
+    """A number between 0 and 1, both excluded; None for anything else.
+
+    >>> correlation("0.65"), correlation("1"), correlation("high")
+    (0.65, None, None)
+    """
+    try:
+        value = number(text)
+    except (ValueError, ZeroDivisionError):
+        return None
+    return value if 0 < value < 1 else None
 
 
 def _kind(node: yaml.Node) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from robustradar import data as datum
-from robustradar import guard, host, registry
+from robustradar import guard, host, notice, registry
 from robustradar import plan as planning
 from robustradar.catalog import Catalog
 from robustradar.contract.attack import Attack, obstacle
@@ -117,7 +117,15 @@ def prepare(
     return Prepared(study, catalog, data, planning.make(study, catalog, engine()))
 
 
-def rank(prepared: Prepared, *, store: Path, device: str = "auto", progress: Progress | None = None, command: str = "") -> Result:
+def rank(
+    prepared: Prepared,
+    *,
+    store: Path,
+    device: str = "auto",
+    progress: Progress | None = None,
+    command: str = "",
+    listeners: Mapping[str, object] | None = None,
+) -> Result:
     """Trains what is not trained yet, measures, and ranks.
 
     Args:
@@ -126,6 +134,7 @@ def rank(prepared: Prepared, *, store: Path, device: str = "auto", progress: Pro
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         progress: Who is told.
         command: What was typed, for the result's provenance.
+        listeners: Objects that hear of the run by the hooks that plugins have for it, such as `events.EventLog`, by their names.
 
     Raises:
         UsageError: The device is not there, or the ranker is asked for a column that no metric yields.
@@ -145,7 +154,9 @@ def rank(prepared: Prepared, *, store: Path, device: str = "auto", progress: Pro
     told = progress or Silent()
     for plugin in catalog.plugins:
         if plugin.error:
-            told.note(f"plugin {plugin.name!r} ({plugin.origin}) is broken and left out: {plugin.error}")
+            told.note(f"plugin {plugin.name!r} ({plugin.origin}) is {plugin.state} and left out: {plugin.error}")
+    if hearing := notice.listeners(catalog.plugins, listeners or {}):
+        told = notice.Notices(told, hearing, study, kept.fit)
     with threads(study.task):
         executed = Execution(catalog, data, kept, told).run(prepared.plan)
     table = scores.table(prepared.plan, executed.outcomes, catalog)

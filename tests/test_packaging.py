@@ -23,7 +23,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN_PACKAGES = sorted(path.name for path in (ROOT / "plugins").iterdir() if path.is_dir() and path.name != "__pycache__")
-PACKAGES = ["robustradar", *PLUGIN_PACKAGES]
+CORE_PACKAGES = ["robustradar", "robustradar_pytest"]
+PACKAGES = [*CORE_PACKAGES, *PLUGIN_PACKAGES]
 PLUGIN_NAMES = [package.removeprefix("robustradar_") for package in PLUGIN_PACKAGES]
 DATA_FILES = [
     "robustradar/registry.yaml",
@@ -105,7 +106,10 @@ def test_the_wheel_holds_the_core_and_every_plugin_folder_and_nothing_else(names
 def test_every_source_and_data_file_is_in_the_wheel(names: list[str]) -> None:
     sources = {
         path.relative_to(base).as_posix()
-        for base, package in [(ROOT, "robustradar"), *((ROOT / "plugins", package) for package in PLUGIN_PACKAGES)]
+        for base, package in [
+            *((ROOT, package) for package in CORE_PACKAGES),
+            *((ROOT / "plugins", package) for package in PLUGIN_PACKAGES),
+        ]
         for path in (base / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
@@ -133,6 +137,7 @@ def test_every_plugin_folder_has_an_entry_point_and_every_entry_point_a_folder(w
     entry_points.read_string(metadata_file(wheel, "entry_points.txt"))
     assert dict(entry_points["robustradar"]) == dict(zip(PLUGIN_NAMES, PLUGIN_PACKAGES, strict=True))
     assert dict(entry_points["console_scripts"]) == {"robustradar": "robustradar.cli:main"}
+    assert dict(entry_points["pytest11"]) == {"robustradar_pytest": "robustradar_pytest"}
 
 
 def test_the_licence_travels_with_the_wheel(wheel: Path) -> None:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from robustradar.cli import baseline, check, data, plan, plugins, rank, report
+from robustradar.cli import baseline, check, data, doctor, fidelity, funnel, plan, plugins, rank, report, zoo
 from robustradar.errors import RobustRadarError
 
 app = typer.Typer(
@@ -21,9 +21,13 @@ app.command(epilog=rank.EXAMPLES)(rank.rank)
 app.command(epilog=plan.EXAMPLES)(plan.plan)
 app.command(epilog=report.EXAMPLES)(report.report)
 app.command(epilog=check.EXAMPLES)(check.check)
+app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
+app.command(epilog=fidelity.EXAMPLES)(fidelity.fidelity)
+app.command(epilog=funnel.EXAMPLES)(funnel.funnel)
 app.add_typer(baseline.app, name="baseline")
 app.add_typer(data.app, name="data")
 app.add_typer(plugins.app, name="plugins")
+app.add_typer(zoo.app, name="zoo")
 
 
 def main() -> None:

@@ -106,7 +106,9 @@ def check(  # noqa: PLR0913, PLR0917 (one parameter an option)
             print("\nInterrupted. What was finished is kept: the same command continues.", file=sys.stderr)
             raise typer.Exit(130) from None
     found = gate.compare(before, now, rule)
-    _tell(found, Form.JSON if as_json else form, View(str(baseline), changed_only), output)
+    # Findings are told of a file in the repository, in which the command runs.
+    place = baseline.relative_to(Path.cwd()) if baseline.is_relative_to(Path.cwd()) else baseline
+    _tell(found, Form.JSON if as_json else form, View(str(place), changed_only), output)
     code = gate.exit_code(found, fail_on.value)
     if update:
         gate.write(now, baseline)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from robustradar.cli import completion
+
 
 class Device(StrEnum):
     """Where to compute."""
@@ -18,20 +20,48 @@ class Device(StrEnum):
     MPS = "mps"
 
 
-Study = Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A named study of the registry; options override it.")]
-Arch = Annotated[
-    list[str] | None, typer.Option("--arch", metavar="REF", help="Candidate, e.g. papers/mlp:width=32, or papers/vgg*. Repeat it.")
+Study = Annotated[
+    str | None,
+    typer.Argument(metavar="[STUDY]", help="A named study of the registry; options override it.", autocompletion=completion.studies),
 ]
-Data = Annotated[str | None, typer.Option("--data", metavar="REF", help="Data set, e.g. digits or npz:path=FILE.")]
+Arch = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arch",
+        metavar="REF",
+        help="Candidate, e.g. papers/mlp:width=32, or papers/vgg*. Repeat it.",
+        autocompletion=completion.references("architecture"),
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", metavar="REF", help="Data set, e.g. digits or npz:path=FILE.", autocompletion=completion.references("dataset")),
+]
 Norm = Annotated[str | None, typer.Option("--norm", metavar="P", help="linf, l2, l1 or an order p >= 1.")]
 Eps = Annotated[str | None, typer.Option("--eps", metavar="EPS", help="Attack strength in the data's units, e.g. 8/255.")]
-Attack = Annotated[str | None, typer.Option("--attack", metavar="REF", help="Attack, e.g. native/pgd:steps=20.")]
-Metric = Annotated[list[str] | None, typer.Option("--metric", metavar="REF", help="Metric, e.g. baselines/clean-accuracy. Repeat it.")]
+Attack = Annotated[
+    str | None,
+    typer.Option("--attack", metavar="REF", help="Attack, e.g. native/pgd:steps=20.", autocompletion=completion.references("attack")),
+]
+Metric = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric", metavar="REF", help="Metric, e.g. baselines/clean-accuracy. Repeat it.", autocompletion=completion.references("metric")
+    ),
+]
 Weights = Annotated[
     list[str] | None, typer.Option("--weights", metavar="REF=FILE", help="Score this candidate with given weights, untrained. Repeat it.")
 ]
-Recipe = Annotated[str | None, typer.Option("--recipe", metavar="REF", help="Training recipe, e.g. quick:epochs=5.")]
-Ranker = Annotated[str | None, typer.Option("--ranker", metavar="REF", help="Ranker, e.g. rank-mean:columns=clean_accuracy.")]
+Recipe = Annotated[
+    str | None,
+    typer.Option("--recipe", metavar="REF", help="Training recipe, e.g. quick:epochs=5.", autocompletion=completion.references("recipe")),
+]
+Ranker = Annotated[
+    str | None,
+    typer.Option(
+        "--ranker", metavar="REF", help="Ranker, e.g. rank-mean:columns=clean_accuracy.", autocompletion=completion.references("ranker")
+    ),
+]
 Seeds = Annotated[int | None, typer.Option("--seeds", metavar="N", help="Number of seeds to repeat everything with.")]
 Where = Annotated[Device, typer.Option("--device", help="Where to compute.")]
 Store = Annotated[Path, typer.Option("--store", metavar="DIR", help="Finished work is kept and found here.")]

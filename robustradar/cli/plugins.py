@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustradar.cli import option
+from robustradar.cli import completion, option
 
 if TYPE_CHECKING:
     from robustradar.conformance import Verdict
@@ -111,6 +111,36 @@ def check(
     else:
         print(f"\n{count['kept']} clauses kept, {count['broken']} broken, {count['not tried']} not tried.")
     raise typer.Exit(4 if count["broken"] else 0)
+
+
+@app.command(epilog="Examples:\n\n  robustradar plugins doctor\n\n  robustradar plugins doctor --plugin signs.py --json")
+def doctor(plugin: option.Plugin = None, as_json: option.Json = False) -> None:
+    """Say of every plugin whether it loads, why not and where, and what importing it takes; exit code 4 if one is broken."""
+    from robustradar.doctor import plugin as plugins
+
+    found = plugins.checkup(plugin or ())
+    print(json.dumps(found, indent=1) if as_json else plugins.text(found))
+    raise typer.Exit(4 if any(row["state"] == "broken" for row in found) else 0)
+
+
+@app.command(epilog="Examples:\n\n  robustradar plugins disable signs\n\n  ROBUSTRADAR_DISABLE=signs,art robustradar rank quickstart")
+def disable(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An installed plugin, broken or not.", autocompletion=completion.plugins)],
+) -> None:
+    """Leave a plugin out from now on, in this Python environment; with ROBUSTRADAR_DISABLE, for a while."""
+    from robustradar import disabling, host
+
+    disabling.disable(name, (candidate.name for candidate in host.candidates()))
+    print(f"Disabled: {name}, in {disabling.file()}. Enable it: robustradar plugins enable {name}.")
+
+
+@app.command(epilog="Examples:\n\n  robustradar plugins enable signs\n\n  robustradar plugins enable art")
+def enable(name: Annotated[str, typer.Argument(metavar="NAME", help="A disabled plugin.")]) -> None:
+    """Take a plugin in again that was disabled."""
+    from robustradar import disabling
+
+    disabling.enable(name, disabling.disabled())
+    print(f"Enabled: {name}.")
 
 
 def _show(verdict: Verdict, last: Verdict | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -16,6 +17,8 @@ EXAMPLES = """Examples:
 
   robustradar rank --arch papers/mlp --arch papers/cnn:width=32 --data npz:path=mine.npz --eps 8/255 --plugin mynets.py --arch mynets/tiny
 """
+
+Events = Annotated[Path | None, typer.Option("--events", metavar="FILE", help="Append what happens to it, one JSON object a line.")]
 
 
 def rank(  # noqa: PLR0913, PLR0917 (one parameter an option)
@@ -37,6 +40,7 @@ def rank(  # noqa: PLR0913, PLR0917 (one parameter an option)
     plugin: option.Plugin = None,
     as_json: option.Json = False,
     quiet: option.Quiet = False,
+    events: Events = None,
 ) -> None:
     """Score and rank architectures: train what is needed, measure, and write the results.
 
@@ -44,6 +48,7 @@ def rank(  # noqa: PLR0913, PLR0917 (one parameter an option)
     """  # noqa: DOC501 (it is the command's help)
     from robustradar import screening
     from robustradar.cli.progress import listener
+    from robustradar.events import EventLog
     from robustradar.registry import Request
     from robustradar.report import table, write
 
@@ -51,10 +56,11 @@ def rank(  # noqa: PLR0913, PLR0917 (one parameter an option)
     folder = out or Path("robustradar-results") / (study or screening.UNNAMED)
     prepared = screening.prepare(study, flags, registry_file=registry, plugins=plugin or (), weights=weights or ())
     write.writable(folder)
+    listeners = {} if events is None else {f"--events {events}": EventLog(events)}
     command = shlex.join(["robustradar", *sys.argv[1:]])
     try:
         with listener(quiet=quiet) as progress:
-            result = screening.rank(prepared, store=store, device=device.value, progress=progress, command=command)
+            result = screening.rank(prepared, store=store, device=device.value, progress=progress, command=command, listeners=listeners)
     except KeyboardInterrupt:
         print("\nInterrupted. What was finished is kept: the same command continues.", file=sys.stderr)
         raise typer.Exit(130) from None

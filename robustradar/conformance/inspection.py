@@ -35,10 +35,12 @@ class Inspection:
     Attributes:
         subject: What is checked; a name where it is broken.
         broken: Why the plugin could not be loaded; None where it could.
+        hears: The notices of a plugin that declares nothing.
     """
 
     subject: Subject | str
     broken: str | None = None
+    hears: tuple[str, ...] = ()
     _verdicts: dict[str, Verdict] = field(default_factory=dict)
 
     @property
@@ -54,6 +56,8 @@ class Inspection:
 
     def _judge(self, clause: str) -> Verdict:
         subject = self.subject
+        if isinstance(subject, str) and self.hears:
+            return Verdict(f"plugin {subject}", "loads", "kept", f"It declares nothing and hears of {', '.join(self.hears)}.")
         if isinstance(subject, str):
             return Verdict(f"plugin {subject}", "loads", "broken", self.broken or "")
         of_kind = {name(each): each for each in CLAUSES[subject.kind]}
@@ -138,6 +142,8 @@ def _of_plugin(catalog: Catalog, text: str) -> list[Inspection]:
             if plugin.error:
                 return [Inspection(text, plugin.error)]
             declared = [(kind, f"{text}/{item.name}") for kind in KINDS for item in plugin.declarations.get(kind, ())]
+            if not declared and plugin.hears:
+                return [Inspection(text, hears=plugin.hears)]
             if not declared:
                 reason = (
                     "got nothing declared, expected at least one declaration. Write a hook: robustradar.hookimpl above robustradar_…()."

@@ -10,6 +10,7 @@ from string import Template
 import robustradar
 from robustradar.errors import StoreError, UsageError
 from robustradar.host import GROUP
+from robustradar.version import CONTRACT
 
 # What is written, and the template of it; `{kind}` and `{package}` are filled in.
 FILES = {
@@ -77,6 +78,7 @@ def rendered(kind: str, name: str) -> dict[str, str]:
         "title": "".join(word.capitalize() for word in name.split("-")),
         "column": name.replace("-", "_"),
         "version": robustradar.__version__,
+        "contract": CONTRACT,
         "use": Template(_USE[kind]).substitute(name=name),
     }
     templates = resources.files("robustradar.scaffold") / "template"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from robustradar.values.fit import Cost, FitRecord
@@ -31,11 +31,17 @@ class Ranking:
         rows: By rank, then by name.
         columns: The names of the columns that were ranked on.
         unranked: Candidate and reason.
+        notes: What is to be known before the order is trusted, a sentence each.
+        details: JSON values that explain it.
+        score: What tables call the rows' score; empty: it means nothing by itself, and they do not show it.
     """
 
     rows: tuple[RankingRow, ...]
     columns: tuple[str, ...]
     unranked: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    score: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,9 @@ class Result:
             ],
             "ranked_by": list(self.ranking.columns),
             "unranked": [{"candidate": candidate, "reason": reason} for candidate, reason in self.ranking.unranked],
+            **({"ranking_notes": list(self.ranking.notes)} if self.ranking.notes else {}),
+            **({"ranking_score": self.ranking.score} if self.ranking.score else {}),
+            **({"ranking_details": dict(self.ranking.details)} if self.ranking.details else {}),
             "fits": [
                 {
                     "key": fit.record.key,

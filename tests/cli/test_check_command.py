@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
+import robustradar_pytest
 from robustradar.gate import Scoring, assert_no_regression
 
 Run = Callable[[str], Any]
@@ -149,6 +150,18 @@ def test_a_broken_plugin_ends_with_4(run: Run, ranked: str) -> None:
     assert "nothing_of_that_name" in done.message
 
 
+def test_a_plugin_that_is_not_given_is_asked_for(run: Run, ranked: str) -> None:
+    done = run(f"check {ranked}")
+    assert done.code == 2
+    assert done.message.startswith("--arch: got 'nets/net', expected one of ")
+    assert done.message.endswith(" It stands in the baseline's study: give the --plugin and the --registry that rank had.")
+    done = run(f"check {ranked} --plugin nets.py --weights nets/net=gone.safetensors")
+    assert (done.code, done.message) == (
+        2,
+        "--weights: got 'nets/net=gone.safetensors', whose file 'gone.safetensors' is not there. Check the path.",
+    )
+
+
 # Protocols
 
 
@@ -236,6 +249,13 @@ def test_every_form_goes_to_standard_output_or_a_file(run: Run, ranked: str, mon
     Path("file").write_text("")
     done = run(f"{line} --output file/gate.xml")
     assert (done.code, done.message) == (2, "--output: got 'file/gate.xml', which cannot be written (File exists). Choose another place.")
+
+
+def test_findings_are_told_of_the_baseline_in_the_repository(run: Run, ranked: str) -> None:
+    Path("nets.py").write_text(BROKEN)
+    line = ranked.replace("b.json", shlex.quote(str(Path.cwd() / "b.json")))
+    results = run(f"check {line} --plugin nets.py --format sarif").json["runs"][0]["results"]
+    assert {found["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for found in results} == {"b.json"}
 
 
 def test_github_gets_a_step_summary(run: Run, ranked: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,12 +376,12 @@ def test_the_examples_for_ci_run_as_they_stand(run: Run) -> None:
     assert ElementTree.parse(report).getroot().attrib["failures"] == "0"
     program: dict[str, Any] = {}
     exec((folder / "test_robustness.py").read_text(), program)
-    program["test_robustness"]()
+    program["test_robustness"](robustradar_pytest.gate(Path.cwd()))
     Path("mynets.py").write_text(Path("mynets.py").read_text().replace("nn.ReLU(), nn.L", "nn.Dropout(0.99), nn.L"))
     assert [run(f"{line} --device cpu").code for line in checks] == [1, 1]
     assert int(ElementTree.parse(report).getroot().attrib["failures"]) >= 1
-    with pytest.raises(AssertionError, match="REGRESSION"):
-        program["test_robustness"]()
+    with pytest.raises(pytest.fail.Exception, match="REGRESSION"):
+        program["test_robustness"](robustradar_pytest.gate(Path.cwd()))
     assert run(f"{update} --device cpu --quiet").code == 0
     assert [run(f"{line} --device cpu").code for line in checks] == [0, 0]
     assert shlex.split(save)[-1] == "robustness.json"

@@ -108,7 +108,8 @@ BROKEN = [
     (
         "import robustradar\n@robustradar.hookimpl\ndef robustradar_metrix():\n    return ()",
         "hook: got 'robustradar_metrix', expected one of robustradar_architectures, robustradar_attacks, robustradar_datasets, "
-        "robustradar_metrics, robustradar_rankers, robustradar_recipes, robustradar_reporters. Did you mean 'robustradar_metrics'",
+        "robustradar_fitted, robustradar_measured, robustradar_metrics, robustradar_planned, robustradar_rankers, robustradar_recipes, "
+        "robustradar_reporters. Did you mean 'robustradar_metrics'",
     ),
     (
         "def robustradar_metrics():\n    return ()",

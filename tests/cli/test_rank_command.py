@@ -46,7 +46,7 @@ def test_a_table_is_printed_and_four_files_are_written(run: Run, tiny: str) -> N
     assert [(row["candidate"], row["column"]) for row in rows] == [(row["candidate"], row["column"]) for row in document["scores"]]
     markdown = Path("out/ranking.md").read_text()
     assert markdown.startswith("# Ranking: rank\n\n2 candidates on native/npz:path=tiny.npz (40 train, 20 evaluation samples), threat ")
-    assert f"    {document['provenance']['command']}\n" in markdown
+    assert f"```console\n{document['provenance']['command']}\n```" in markdown
 
 
 def test_without_out_the_results_lie_in_a_folder_named_by_the_study(run: Run, tiny: str) -> None:
@@ -139,7 +139,8 @@ def test_a_held_out_split_is_claimed_on_and_lifts_the_flag(run: Run, tiny: str) 
     done = run(f"rank {tiny} --data npz:path=final.npz --arch linear --metric clean-accuracy --seeds 2")
     assert "selected-on-evaluation" not in done.out
     markdown = Path("out/ranking.md").read_text()
-    assert "## Held-out claim\n\npapers/linear, on samples that were used for no selection" in markdown
+    lead = "On samples that were used for no selection, papers/linear has (intervals span the seeds' own):"
+    assert f"\n\n{lead}\n\n- clean accuracy: " in markdown
 
 
 def test_accuracies_of_first_success_attacks_are_measured_and_their_losses_skipped(run: Run, tiny: str) -> None:

@@ -22,7 +22,7 @@ ATTACKS = [f"native/{a.name}:{QUICK.get(a.name, '')}".rstrip(":") for a in robus
 
 test_attacks = contract_test(*ATTACKS)
 test_adapters = contract_test("torchattacks/FGSM", "torchattacks/GN", "torchattacks/PGDL2:steps=3")
-test_rankers_and_reporters = contract_test("native/rank-mean", "native/csv", "native/markdown")
+test_rankers_and_reporters = contract_test("native/rank-mean", "native/csv", "native/html", "native/markdown")
 test_data = contract_test("native/digits:train_limit=50,eval_limit=20")
 test_recipe = contract_test("native/quick")
 test_metrics = contract_test("baselines/clean-accuracy", "baselines/robust-accuracy", "baselines/parameters")

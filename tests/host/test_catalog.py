@@ -136,7 +136,7 @@ def test_kinds_have_names_of_their_own() -> None:
 
 ACCEPTED = (
     "Accepted: count: int >= 1 <= 100 = 3, rate: float > 0 = 0.5, limit: float | None = none, on: bool = false, mode: fast|slow = fast, "
-    "path: str = here, words: tuple[str, ...] = , rates: tuple[float, ...] = 0.5+0.75."
+    "path: str = here, words: list of str = , rates: list of float = 0.5+0.75."
 )
 
 

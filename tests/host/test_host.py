@@ -59,8 +59,8 @@ def hook(body: str, name: str = "robustradar_attacks", head: str = HEAD) -> str:
 
 
 KNOWN = (
-    "robustradar_architectures, robustradar_attacks, robustradar_datasets, robustradar_metrics, robustradar_rankers, robustradar_recipes, "
-    "robustradar_reporters"
+    "robustradar_architectures, robustradar_attacks, robustradar_datasets, robustradar_fitted, robustradar_measured, robustradar_metrics, "
+    "robustradar_planned, robustradar_rankers, robustradar_recipes, robustradar_reporters"
 )
 PERTURB = "    def perturb(self, victim, x, y): return x"
 ZOO = {
@@ -71,7 +71,7 @@ ZOO = {
     "misspelt hook": (
         hook("return ()", "robustradar_attack"),
         f"hook: got 'robustradar_attack', expected one of {KNOWN}. Did you mean 'robustradar_attacks' or 'robustradar_datasets' or "
-        "'robustradar_rankers'?",
+        "'robustradar_fitted'?",
     ),
     "unmarked hook": (
         "def robustradar_attacks():\n    return ()",

@@ -91,15 +91,16 @@ def test_modules_are_named_for_what_they_are() -> None:
 LAYERS = [
     "errors values numerics",
     "contract",
-    "hookspecs guard progress data registry analysis",
+    "hookspecs guard progress data registry analysis version disabling",
     "training.loss training.augment training.schedule training.lbfgs training.device training.weights",
     "robustradar host judge training.network yielded",
-    "catalog provenance trust training",
+    "catalog provenance trust training notice events",
     "plan store",
     "desk",
     "execute scores report",
     "screening",
-    "forecast inventory gate conformance scaffold",
+    "forecast inventory gate conformance scaffold fidelity funnel",
+    "doctor",
     "cli",
     "__main__",
 ]
@@ -236,4 +237,4 @@ def test_every_hook_is_documented_and_tested(name: str) -> None:
 
 
 def test_there_are_hooks() -> None:
-    assert len(HOOKS) == 7
+    assert len(HOOKS) == 10

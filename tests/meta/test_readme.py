@@ -59,14 +59,6 @@ def test_every_command_of_the_readme_runs_and_its_results_load_into_pandas(folde
     assert "['candidate', 'column', 'details']" in done.stdout
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
-def test_python_blocks_of_the_pages_run(page: Path, tmp_path: Path) -> None:
-    for text in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-
-
 def test_links_of_the_readme_lead_to_files() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", README)
     assert links

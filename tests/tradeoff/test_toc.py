@@ -244,7 +244,7 @@ def test_an_attack_without_losses_is_refused(lab: Lab) -> None:
 
 
 ACCEPTED = (
-    "Accepted: xi: tuple[float, ...] = 0.001+0.25+0.5+0.75+0.999, path: bool = false, inner: str | None = none, reference: float > 0 = 2."
+    "Accepted: xi: list of float = 0.001+0.25+0.5+0.75+0.999, path: bool = false, inner: str | None = none, reference: float > 0 = 2."
 )
 RISING = "expected at least two weights that rise within [0, 1], such as 0.001+0.5+0.999"
 

@@ -150,7 +150,7 @@ def test_regression_is_skipped() -> None:
 
 
 ACCEPTED = (
-    "Accepted: strengths: tuple[float, ...] = 0.5+1+1.5+2, collapse: float >= 0 < 1 = 0.05, inner: str = native/fgm, "
+    "Accepted: strengths: list of float = 0.5+1+1.5+2, collapse: float >= 0 < 1 = 0.05, inner: str = native/fgm, "
     "eps_star: none|scratch|fast|hermite|expansion = fast."
 )
 RISING = "expected multiples of the study's strength that rise from above 0, such as 0.5+1+2"

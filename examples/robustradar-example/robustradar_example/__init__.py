@@ -6,6 +6,9 @@ from robustradar_example.architecture import Maxout
 from robustradar_example.attack import Corners
 from robustradar_example.metric import Distance
 
+# The version of RobustRadar's contract with plugins that this one was written for.
+robustradar_contract = "0.1"
+
 
 @hookimpl
 def robustradar_attacks() -> tuple[Attack, ...]:
