@@ -113,12 +113,19 @@ class Stoppable:
 
 
 class Bar:
-    """A bar of epochs over all fits, with what is going on at present."""
+    """A bar of epochs over all fits, or where nothing is trained, of measurements; with what is going on at present."""
 
     def __init__(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+        )
         self._bar = Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task("starting", total=None)
+        self._task = self._bar.add_task("starting", total=None, unit="")
+        self._trains = False
 
     def __enter__(self) -> Bar:
         """Starts drawing."""
@@ -131,10 +138,15 @@ class Bar:
 
     def planned(self, epochs: int, measurements: int) -> None:
         """The bar's length."""
-        self._bar.update(self._task, total=epochs or 1, description=f"{measurements} measurements to make")
+        self._trains, total = epochs > 0, epochs or measurements
+        unit = "epochs" if self._trains else "measurements"
+        self._bar.update(self._task, total=total or 1, unit=unit, description=f"{measurements} measurements to make")
 
     def added(self, epochs: int) -> None:
-        """The bar grows."""
+        """The bar grows; one of measurements starts afresh."""
+        if not self._trains:
+            self._bar.reset(self._task, total=0, unit="epochs")
+        self._trains = True
         self._bar.update(self._task, total=(self._bar.tasks[0].total or 0) + epochs)
 
     def epoch(self, spec: FitSpec, epoch: int, epochs: int) -> None:
@@ -148,7 +160,8 @@ class Bar:
 
     def measured(self, measurement: Measurement, outcomes: dict[str, Outcome]) -> None:
         """What was just measured."""
-        self._bar.update(self._task, description=escape(f"measured {measurement.metric.label} of {measurement.candidate.label}"))
+        told = escape(f"measured {measurement.metric.label} of {measurement.candidate.label}")
+        self._bar.update(self._task, advance=0 if self._trains else 1, description=told)
 
     def note(self, text: str) -> None:
         """A line above the bar."""
@@ -160,11 +173,11 @@ class Lines:
 
     def __init__(self) -> None:
         self._start = self._last = time.monotonic()
-        self._done = self._total = 0
+        self._done = self._total = self._measured = self._measurements = 0
 
     def planned(self, epochs: int, measurements: int) -> None:
         """What lies ahead."""
-        self._total = epochs
+        self._total, self._measurements = epochs, measurements
         self.note(f"{epochs} epochs to train, {measurements} measurements to make")
 
     def added(self, epochs: int) -> None:
@@ -174,13 +187,10 @@ class Lines:
     def epoch(self, spec: FitSpec, epoch: int, epochs: int) -> None:
         """How far it is, every few seconds."""
         self._done += 1
-        now = time.monotonic()
-        if self._done == 1:  # the first one loads libraries and says nothing of the others
-            self._start = now
-        if now - self._last >= _SECONDS_BETWEEN_LINES:
-            self._last = now
-            left = f", about {(now - self._start) / (self._done - 1) * (self._total - self._done):.0f} s left" if self._done > 1 else ""
-            self.note(f"{spec}: epoch {epoch}/{epochs}; {self._done}/{self._total} in all{left}")
+        if self._done == 1:
+            self._start = time.monotonic()  # the first one loads libraries and says nothing of the others
+        if self._due():
+            self.note(f"{spec}: epoch {epoch}/{epochs}; {self._done}/{self._total} in all{self._left(self._done, self._total)}")
 
     def fitted(self, spec: FitSpec, reason: str | None) -> None:
         """A failure is told at once."""
@@ -188,11 +198,29 @@ class Lines:
             self.note(f"failed: {spec}: {reason}")
 
     def measured(self, measurement: Measurement, outcomes: dict[str, Outcome]) -> None:
-        """What failed, a line a reason."""
-        reasons = dict.fromkeys(outcome.reason for outcome in outcomes.values() if isinstance(outcome, Failed))
-        for reason in reasons:
+        """What failed, a line a reason; how far it is, every few seconds, and the time left where nothing is trained."""
+        for reason in dict.fromkeys(outcome.reason for outcome in outcomes.values() if isinstance(outcome, Failed)):
             self.note(f"failed: {measurement.metric.label} of {measurement.candidate.label}: {reason}")
+        self._measured += 1
+        if not self._total and self._measured == 1:
+            self._start = time.monotonic()
+        if self._due():
+            left = "" if self._total else self._left(self._measured, self._measurements)
+            told = f"measured {measurement.metric.label} of {measurement.candidate.label}"
+            self.note(f"{told}; {self._measured}/{self._measurements} measurements{left}")
 
     def note(self, text: str) -> None:
         """A line."""
         print(text, file=sys.stderr, flush=True)
+
+    def _due(self) -> bool:
+        """Whether it is time for a line."""
+        now = time.monotonic()
+        if now - self._last < _SECONDS_BETWEEN_LINES:
+            return False
+        self._last = now
+        return True
+
+    def _left(self, done: int, total: int) -> str:
+        """How long the rest takes, where that can be told."""
+        return f", about {(time.monotonic() - self._start) / (done - 1) * (total - done):.0f} s left" if done > 1 else ""

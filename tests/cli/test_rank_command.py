@@ -243,8 +243,20 @@ def test_plain_lines_tell_candidate_fit_epoch_and_time_left_where_there_is_no_te
         "4 epochs to train, 2 measurements to make",
         "papers/linear [clean, seed 0]: epoch 1/2; 1/4 in all",
         "papers/linear [clean, seed 0]: epoch 2/2; 2/4 in all, about # s left",
+        "measured baselines/clean-accuracy of papers/linear; 1/2 measurements",
         "papers/linear [adversarial linf 8/255 native/pgd, seed 0]: epoch 1/2; 3/4 in all, about # s left",
         "papers/linear [adversarial linf 8/255 native/pgd, seed 0]: epoch 2/2; 4/4 in all, about # s left",
+        "measured baselines/robust-accuracy-trained of papers/linear; 2/2 measurements",
+    ]
+
+
+def test_where_nothing_is_trained_measurements_tell_the_time_left(run: Run, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    done = run(f"rank {tiny} --arch linear --arch mlp --metric parameters")
+    assert [re.sub(r"about \d+ s", "about # s", line) for line in done.err.splitlines()] == [
+        "0 epochs to train, 2 measurements to make",
+        "measured baselines/parameters of papers/linear; 1/2 measurements",
+        "measured baselines/parameters of papers/mlp; 2/2 measurements, about # s left",
     ]
 
 
