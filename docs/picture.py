@@ -20,7 +20,9 @@ def main() -> None:
     """Runs the command and draws what it prints."""
     done = subprocess.run([*COMMAND.split(), "--quiet"], capture_output=True, text=True, check=True)
     lines = done.stdout.rstrip().splitlines()
-    console = Console(record=True, width=max(map(len, lines)) + 2, file=io.StringIO())
+    # As wide as the table: the files at the end are folded.
+    widest = max(len(line) for line in lines if not line.startswith("Written"))
+    console = Console(record=True, width=widest + 2, file=io.StringIO())
     console.print(Text(f"$ {COMMAND}", style="bold green"))
     for line in lines:
         console.print(Text(line))

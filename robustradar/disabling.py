@@ -11,7 +11,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from robustradar.errors import UsageError
+from robustradar import atomic
+from robustradar.errors import UsageError, unknown
 
 VARIABLE = "ROBUSTRADAR_DISABLE"
 
@@ -22,7 +23,11 @@ def file() -> Path:
 
 
 def disabled() -> dict[str, str]:
-    """Names of plugins, and what is to be told of each: by what it is disabled and how to enable it."""
+    """Names of plugins, and what is to be told of each: by what it is disabled and how to enable it.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
     found = {name: f"disabled in {file()}. Enable it: robustradar plugins enable {name}." for name in _names()}
     given = [name.strip() for name in os.environ.get(VARIABLE, "").split(",")]
     return found | {name: f"disabled by {VARIABLE}. Enable it: take it out of that variable." for name in given if name}
@@ -32,10 +37,8 @@ def disable(name: str, known: Iterable[str]) -> None:
     """Puts a plugin out of action from now on, whether it can be loaded or not.
 
     Raises:
-        UsageError: There is no such plugin, or the file cannot be written.
+        UsageError: There is no such plugin, or the file cannot be read or written.
     """
-    from robustradar.errors import unknown
-
     if name not in (names := set(known)):
         raise UsageError(unknown("NAME", name, names))
     _write(sorted({*_names(), name}))
@@ -45,7 +48,7 @@ def enable(name: str, now: Mapping[str, str]) -> None:
     """Takes a plugin back into action.
 
     Raises:
-        UsageError: It is not disabled, or by the variable, or the file cannot be written.
+        UsageError: It is not disabled, or by the variable, or the file cannot be read or written.
     """
     names = _names()
     if name not in names:
@@ -56,11 +59,20 @@ def enable(name: str, now: Mapping[str, str]) -> None:
 
 
 def _names() -> list[str]:
-    """What the file says."""
+    """What the file says.
+
+    Raises:
+        UsageError: It is there and cannot be read: what is disabled must not come back without a word.
+    """
     try:
         return [line.strip() for line in file().read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no text in UTF-8"
+        raise UsageError(
+            f"plugins: got {str(file())!r}, which cannot be read ({reason}), expected a name a line. Mend it, or take it away."
+        ) from None
 
 
 def _write(names: list[str]) -> None:
@@ -72,9 +84,9 @@ def _write(names: list[str]) -> None:
     try:
         if names:
             file().parent.mkdir(parents=True, exist_ok=True)
-            file().write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+            atomic.replace(file(), "".join(f"{name}\n" for name in names))
         else:
             file().unlink()
     except OSError as error:
         advice = f"Set {VARIABLE}=NAME,… instead."
-        raise UsageError(f"plugins disable: {str(file())!r} cannot be written ({error.strerror}), expected a file. {advice}") from None
+        raise UsageError(f"plugins: {str(file())!r} cannot be written ({error.strerror}), expected a file. {advice}") from None

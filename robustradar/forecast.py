@@ -11,12 +11,14 @@ from typing import Any
 
 from tabulate import tabulate
 
+from robustradar.errors import Failure
 from robustradar.plan import epochs
 from robustradar.screening import Prepared
 from robustradar.values import FitSpec
 
 # Timing itself stays short: candidates that were not reached are taken to cost the median of those that were.
 TIMING_SECONDS = 30.0
+FAILED = "failed before"
 _STEPS = 3
 
 
@@ -25,7 +27,7 @@ class Forecast:
     """What lies ahead.
 
     Attributes:
-        fits: One row a fit: candidate, objective, seed, epochs, state (``to train`` or ``stored``) and seconds.
+        fits: One row a fit: candidate, objective, seed, epochs, state (``to train``, ``stored`` or ``failed before``) and seconds.
         requested: How many fits the metrics ask for together.
         measurements: Number of measurements to make.
         further: How many more fits metrics may ask for at most, whose number and strengths hang on results; not in `seconds`.
@@ -60,6 +62,8 @@ class Forecast:
             f"{len(self.fits)} networks for {self.requested} needs of the metrics; {waiting} to train, {len(self.fits) - waiting} in the "
             f"store; {self.measurements} measurements to make."
         )
+        if failed := sum(fit["state"] == FAILED for fit in self.fits):
+            closing += f" {failed} of those in the store failed before: another --store tries them again."
         if self.further:
             closing += f" Up to {self.further} networks more as results call for them."
         if self.seconds is not None and waiting:
@@ -80,11 +84,12 @@ def forecast(prepared: Prepared, *, store: Path, device: str = "auto", timed: bo
 
     kept, plan = Store(store), prepared.plan
     waiting = [spec for spec in plan.fits if not kept.has_fit(spec.key)]
+    keys = {spec.key for spec in waiting}
     seconds, failures = _timed(prepared, kept, waiting, device) if timed and waiting else ({}, {})
     usual = statistics.median(seconds.values()) if seconds else None
     rows: list[dict[str, Any]] = []
     for spec in plan.fits:
-        state = "to train" if spec in waiting else "stored"
+        state = "to train" if spec.key in keys else FAILED if isinstance(kept.fit(spec.key), Failure) else "stored"
         known = seconds.get(spec.key, usual) if state == "to train" else None
         row = {"candidate": spec.architecture.label, "objective": str(spec.objective), "seed": spec.seed}
         row["epochs"] = epochs(prepared.catalog, spec)
@@ -96,7 +101,6 @@ def forecast(prepared: Prepared, *, store: Path, device: str = "auto", timed: bo
 
 def _timed(prepared: Prepared, store: Any, waiting: list[FitSpec], device: str) -> tuple[dict[str, float], dict[str, tuple[str, ...]]]:
     """Seconds a fit, from a few steps of it and one evaluation batch, as long as timing may take; and a candidate's failures."""
-    from robustradar.errors import Failure
     from robustradar.execute import Execution
     from robustradar.progress import Silent
     from robustradar.training.device import DeviceData, threads

@@ -32,6 +32,7 @@ from robustradar.contract.ranker import Ranker
 from robustradar.contract.recipe import Recipe
 from robustradar.contract.reporter import Reporter
 from robustradar.errors import Failure, UsageError
+from robustradar.source import reached
 from robustradar.values import Column
 
 GROUP = "robustradar"
@@ -50,6 +51,8 @@ NOTICES: Mapping[str, tuple[str, ...]] = {
     for name in ("planned", "fitted", "measured")
 }
 
+# How the name of a module begins that was given as a file.
+_FILE = f"{GROUP}_file_"
 # Files of those who call a plugin, in a traceback.
 _NOT_THEIRS = ("<frozen", *(str(Path(str(module.__file__)).parent) for module in (guard, pluggy, importlib)), str(typing.__file__))
 
@@ -172,7 +175,7 @@ def _import_file(path: Path) -> ModuleType:
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)
-    name = f"{GROUP}_file_{path.stem}"
+    name = f"{_FILE}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")
@@ -318,10 +321,13 @@ def _plain(value: object) -> bool:
 
 
 def source_digest(module: ModuleType, *parts: str) -> str:
-    """Digest of a module's Python files: of the file, or of all below a package (`parts`: only those below these names)."""
+    """Digest of a package's Python files (`parts`: only those below these names), or of a file's and of those that it imports beside it."""
     origin = getattr(module, "__file__", None)
     file = Path(origin or "")
-    files = sorted(file.parent.rglob("*.py")) if origin and hasattr(module, "__path__") else [file]
+    if origin and hasattr(module, "__path__"):
+        files = sorted(file.parent.rglob("*.py"))
+    else:
+        files = reached(file, "" if module.__name__.startswith(_FILE) else module.__name__) if origin else [file]
     if parts:
         files = [f for f in files if f.relative_to(file.parent).parts[0].removesuffix(".py") in parts]
     content = hashlib.sha256()

@@ -68,6 +68,8 @@ class Notices:
     def _notify(self, hook: str, **arguments: Any) -> None:
         """Calls a hook of each, with copies, so that nothing that one does reaches the run or another."""
         for name, caller in self._callers.items():
+            if not getattr(caller, hook).get_hookimpls():  # copies are dear, and most listen to one hook
+                continue
             with guard.generators_restored():
                 try:
                     guard.call(f"{hook} of {name}", lambda caller=caller: getattr(caller, hook)(**copy.deepcopy(arguments)))  # type: ignore[misc]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
+REMEMBERED = "(kept from an earlier run; it is tried again with another --store)"
 FREE = Cost(0, 0, 0.0)
 _SCRAPS_LIVE = 24 * 3600.0
 
@@ -49,6 +50,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._failed: set[str] = set()
         try:
             for name in ("fits", "outcomes", "locks", "tmp"):
                 (root / name).mkdir(parents=True, exist_ok=True)
@@ -66,12 +68,16 @@ class Store:
             raise StoreError(f"--store: got {str(root)!r} of format {found}, expected {FORMAT}. Choose another folder.")
 
     def fit(self, key: str) -> FitRecord | Failure | None:
-        """What is known of a fit: its record, the failure that it ended in, or None. A damaged record counts as absent."""
+        """What is known of a fit: its record, the failure that it ended in, or None. A damaged record counts as absent.
+
+        The reason of a failure that was not saved here says that it comes from an earlier run.
+        """
         content = self._read(self._entry("fits", key), "fit.json")
         if content is None:
             return None
         if "failure" in content:
-            return Failure(content["failure"]["culprit"], content["failure"]["reason"])
+            culprit, reason = content["failure"]["culprit"], content["failure"]["reason"]
+            return Failure(culprit, reason if key in self._failed else f"{reason} {REMEMBERED}")
         cost = Cost(**content["cost"])
         return FitRecord(key, content["spec"], tuple(content["epochs"]), content["selected_epoch"], cost, tuple(content["flags"]))
 
@@ -121,6 +127,7 @@ class Store:
         """Keeps the news that a fit fails, so that it is not tried for nothing again."""
         content = {"spec": spec, "failure": {"culprit": failure.culprit, "reason": failure.reason}}
         self._publish("fits", key, lambda folder: _write_json(folder / "fit.json", content))
+        self._failed.add(key)
 
     def outcome(self, key: str) -> dict[str, Outcome] | None:
         """A measurement's outcomes by column; None, and the entry put away, where the samples are not what was written."""

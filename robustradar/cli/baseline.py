@@ -57,5 +57,6 @@ def _only_run() -> Path:
     found = sorted(file.parent for file in RESULTS.glob("*/scores.json"))
     if len(found) != 1:
         names = f" ({', '.join(map(str, found))})" if found else ""
-        raise UsageError(f"--run: got none, and {RESULTS} holds {len(found)} runs{names}, expected one. Give --run DIR.")
+        advice = "Give --run DIR." if found else "Run robustradar rank first, or give --run DIR, which is rank's --out."
+        raise UsageError(f"--run: got none, and {RESULTS} holds {len(found)} runs{names}, expected one. {advice}")
     return found[0]

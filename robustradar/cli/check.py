@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -89,6 +88,7 @@ def check(  # noqa: PLR0913, PLR0917 (one parameter an option)
     explains, paired on the same samples and seeds, over all cells together.
     """  # noqa: DOC501 (it is the command's help)
     from robustradar import gate
+    from robustradar.cli.interruption import resumable
     from robustradar.cli.progress import listener
     from robustradar.gate.form import View
 
@@ -99,12 +99,8 @@ def check(  # noqa: PLR0913, PLR0917 (one parameter an option)
         now = gate.of_run(run, store)
     else:
         scoring = gate.Scoring(store, device.value, tuple(weights or ()), tuple(plugin or ()), registry)
-        try:
-            with listener(quiet=quiet) as progress:
-                now = gate.rescored(before, scoring, progress, shlex.join(["robustradar", *sys.argv[1:]]))
-        except KeyboardInterrupt:
-            print("\nInterrupted. What was finished is kept: the same command continues.", file=sys.stderr)
-            raise typer.Exit(130) from None
+        with resumable(), listener(quiet=quiet) as progress:
+            now = gate.rescored(before, scoring, progress, option.typed())
     found = gate.compare(before, now, rule)
     # Findings are told of a file in the repository, in which the command runs.
     place = baseline.relative_to(Path.cwd()) if baseline.is_relative_to(Path.cwd()) else baseline

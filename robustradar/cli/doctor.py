@@ -46,7 +46,7 @@ def doctor(  # noqa: PLR0913, PLR0917 (one parameter an option)
     machine = environment.environment(store)
     if not as_json:
         print(environment.environment_text(machine))
-    flags = Request(tuple(arch) if arch else None, data, norm, eps, attack, recipe, tuple(metric) if metric else None, None, None, seeds)
+    flags = Request(option.repeated(arch), data, norm, eps, attack, recipe, option.repeated(metric), seeds=seeds)
     found: tuple[candidate.Examination, ...] = ()
     ahead = None
     if study is not None or flags != Request():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -101,14 +100,14 @@ def fidelity(  # noqa: PLR0913, PLR0917 (one parameter an option)
     if metric and run:
         raise UsageError("--run: got a run and --metric, expected one of them. Compute first with rank, then give all runs by --run.")
     how = judging.Reading(candidate, truth_column, truth_sd, truth_cost, judging.part(part) if part else None, sample, seed)
-    request = Request(None, data, norm, eps, attack, recipe, tuple(metric or ()), None, None, seeds)
+    request = Request(None, data, norm, eps, attack, recipe, option.repeated(metric), seeds=seeds)
     scoring = judging.Scoring(request, not no_baselines, store, device.value, tuple(plugin or ()), registry)
     table = judging.read(truth, how)
     asked = judging.Asked(tuple(score or ()), tuple(baseline or ()), tuple(ranker or ()))
     runs = [document.read(name) for name in run or ()]
     if out is not None:
         write.writable(out)
-    command = shlex.join(["robustradar", *sys.argv[1:]])
+    command = option.typed()
     result = _computed(table, scoring, asked, command, quiet=quiet) if metric else None
     runs += [document.Document.of(result)] if result else []
     found = judging.fidelity(table, runs, asked, scoring, command)
@@ -124,12 +123,9 @@ def fidelity(  # noqa: PLR0913, PLR0917 (one parameter an option)
 
 def _computed(table: Truth, scoring: Scoring, asked: Asked, command: str, *, quiet: bool) -> Result:
     """The run that scores the table's candidates."""
+    from robustradar.cli.interruption import resumable
     from robustradar.cli.progress import listener
     from robustradar.fidelity import computed
 
-    try:
-        with listener(quiet=quiet) as progress:
-            return computed(table, scoring, asked, progress, command)
-    except KeyboardInterrupt:
-        print("\nInterrupted. What was finished is kept: the same command continues.", file=sys.stderr)
-        raise typer.Exit(130) from None
+    with resumable(), listener(quiet=quiet) as progress:
+        return computed(table, scoring, asked, progress, command)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -62,24 +61,22 @@ def funnel(  # noqa: PLR0913, PLR0917 (one parameter an option)
     Finished work is kept in the store: the same command continues where it was stopped.
     """  # noqa: DOC501 (it is the command's help)
     from robustradar import funnel as funneling
+    from robustradar.cli.interruption import resumable
     from robustradar.cli.progress import listener
     from robustradar.funnel import form
     from robustradar.registry import Request
     from robustradar.report import write
 
-    flags = Request(tuple(arch) if arch else None, data, norm, eps, attack, seeds=seeds)
+    flags = Request(option.repeated(arch), data, norm, eps, attack, seeds=seeds)
     asked = funneling.Asked(tuple(stages), flags, keep_best, _taus(tau or []), registry, tuple(plugin or ()))
     prepared = funneling.prepare(asked)
     if dry_run:
         print(json.dumps({"stages": [stage.json() for stage in prepared]}, indent=1) if as_json else form.plan(prepared))
         return
     write.writable(out)
-    work = funneling.Work(store, out, device.value, shlex.join(["robustradar", *sys.argv[1:]]), partial(listener, quiet=quiet))
-    try:
+    work = funneling.Work(store, out, device.value, option.typed(), partial(listener, quiet=quiet))
+    with resumable():
         found = funneling.run(asked, prepared, work)
-    except KeyboardInterrupt:
-        print("\nInterrupted. What was finished is kept: the same command continues.", file=sys.stderr)
-        raise typer.Exit(130) from None
     document = json.dumps(found.json(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     files = [write.put(out / JSON_NAME, document), write.put(out / MARKDOWN_NAME, form.markdown(found))]
     print(document if as_json else form.text(found))
@@ -88,7 +85,8 @@ def funnel(  # noqa: PLR0913, PLR0917 (one parameter an option)
     if not found.complete:
         failed = sum(len(passed.result.failed) for passed in found.passed)
         cells = sum(len(passed.result.scores) for passed in found.passed)
-        print(f"{failed} of {cells} cells failed; their reasons are in the results.", file=sys.stderr)
+        told = f"{failed} of {cells} cells failed; their reasons are" if failed else "Nobody could be ranked; the reasons are"
+        print(f"{told} in the results.", file=sys.stderr)
         raise typer.Exit(3)
 
 

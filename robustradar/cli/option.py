@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -72,3 +74,13 @@ Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
 STORE = Path(".robustradar/store")
+
+
+def repeated(given: list[str] | None) -> tuple[str, ...] | None:
+    """An option that may be repeated; None where it was not given."""
+    return tuple(given) if given else None
+
+
+def typed() -> str:
+    """The command as it was typed, for provenance."""
+    return shlex.join(["robustradar", *sys.argv[1:]])

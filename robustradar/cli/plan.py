@@ -48,7 +48,7 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter an option)
     from robustradar import forecast, screening
     from robustradar.registry import Request
 
-    flags = Request(tuple(arch) if arch else None, data, norm, eps, attack, recipe, tuple(metric) if metric else None, ranker, None, seeds)
+    flags = Request(option.repeated(arch), data, norm, eps, attack, recipe, option.repeated(metric), ranker, seeds=seeds)
     prepared = screening.prepare(study, flags, registry_file=registry, plugins=plugin or (), weights=weights or ())
     told = forecast.forecast(prepared, store=store, device=device.value, timed=not no_timing)
     print(json.dumps(told.json(), indent=1) if as_json else told.text())

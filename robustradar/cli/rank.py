@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -47,31 +46,22 @@ def rank(  # noqa: PLR0913, PLR0917 (one parameter an option)
     Finished work is kept in the store: the same command continues where it was stopped and never trains anything twice.
     """  # noqa: DOC501 (it is the command's help)
     from robustradar import screening
+    from robustradar.cli.interruption import resumable
     from robustradar.cli.progress import listener
     from robustradar.events import EventLog
     from robustradar.registry import Request
     from robustradar.report import table, write
 
-    flags = Request(_tuple(arch), data, norm, eps, attack, recipe, _tuple(metric), ranker, None, seeds)
+    flags = Request(option.repeated(arch), data, norm, eps, attack, recipe, option.repeated(metric), ranker, seeds=seeds)
     folder = out or Path("robustradar-results") / (study or screening.UNNAMED)
     prepared = screening.prepare(study, flags, registry_file=registry, plugins=plugin or (), weights=weights or ())
     write.writable(folder)
     listeners = {} if events is None else {f"--events {events}": EventLog(events)}
-    command = shlex.join(["robustradar", *sys.argv[1:]])
-    try:
-        with listener(quiet=quiet) as progress:
-            result = screening.rank(prepared, store=store, device=device.value, progress=progress, command=command, listeners=listeners)
-    except KeyboardInterrupt:
-        print("\nInterrupted. What was finished is kept: the same command continues.", file=sys.stderr)
-        raise typer.Exit(130) from None
+    with resumable(), listener(quiet=quiet) as progress:
+        result = screening.rank(prepared, store=store, device=device.value, progress=progress, command=option.typed(), listeners=listeners)
     files = write.write(result, prepared.reporters(), folder)
     print(write.as_json(result) if as_json else table.text(result))
     print(f"\nWritten: {', '.join(map(str, files))}", file=sys.stderr if as_json else sys.stdout)
     if result.failed:
         print(f"{len(result.failed)} of {len(result.scores)} cells failed; their reasons are in the results.", file=sys.stderr)
         raise typer.Exit(3)
-
-
-def _tuple(given: list[str] | None) -> tuple[str, ...] | None:
-    """A repeated option; None where it was not given."""
-    return tuple(given) if given else None

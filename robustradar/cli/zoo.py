@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -50,22 +49,18 @@ def truth(  # noqa: PLR0913, PLR0917 (one parameter an option)
     from tabulate import tabulate
 
     from robustradar import screening
+    from robustradar.cli.interruption import resumable
     from robustradar.cli.progress import listener
     from robustradar.fidelity import zoo
     from robustradar.registry import Request
     from robustradar.report import write
     from robustradar.report.document import Document
 
-    flags = Request(tuple(arch or ()) or None, data, norm, eps, attack, recipe, None, None, None, seeds)
+    flags = Request(option.repeated(arch), data, norm, eps, attack, recipe, seeds=seeds)
     prepared = screening.prepare(zoo.STUDY, flags, registry_file=registry, plugins=plugin or ())
     write.writable(out.parent)
-    try:
-        with listener(quiet=quiet) as progress:
-            command = shlex.join(["robustradar", *sys.argv[1:]])
-            result = screening.rank(prepared, store=store, device=device.value, progress=progress, command=command)
-    except KeyboardInterrupt:
-        print("\nInterrupted. What was finished is kept: the same command continues.", file=sys.stderr)
-        raise typer.Exit(130) from None
+    with resumable(), listener(quiet=quiet) as progress:
+        result = screening.rank(prepared, store=store, device=device.value, progress=progress, command=option.typed())
     rows = zoo.rows(Document.of(result))
     written = write.put(out, zoo.table(rows))
     shown = [{name: row[name] for name in ("candidate", "truth", "sd", "cost", "parameters", "clean_accuracy", "reason")} for row in rows]

@@ -67,10 +67,10 @@ def _probed(index: int, given: Sequence[str]) -> dict[str, Any]:
     """What importing one plugin takes; an error where it takes the interpreter with it."""
     command = [sys.executable, "-m", "robustradar.doctor.probe", str(index), *given]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
     except subprocess.TimeoutExpired:
         return _NOTHING | {"error": f"its import takes more than {PATIENCE:.0f} s."}
-    if done.returncode:
+    if done.returncode or not done.stdout.strip():
         return _NOTHING | {"error": f"its import ends the interpreter with exit code {done.returncode}."}
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return _NOTHING | found

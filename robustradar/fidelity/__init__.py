@@ -69,7 +69,13 @@ def fidelity(
     found = groups(truth, runs, called)
     scores = judgeables(truth, found, asked.scores, asked.baselines)
     if catalog:
-        scores += [ranked(truth, group, text, catalog, called) for text in asked.rankers for group in found]
+        for text in dict.fromkeys(asked.rankers):
+            orders = [ranked(truth, group, text, catalog, called) for group in found]
+            several = len(orders) > 1
+            scores += [
+                dataclasses.replace(order, name=f"{order.name} [{group.run}]" if several else order.name)
+                for order, group in zip(orders, found, strict=True)
+            ]
     sizes = next((score.values for score in scores if score.trivial == COUNT), None)
     judgements = judged(truth, scores, sizes if sizes is not None and np.isfinite(sizes).any() else None, truth.reading.seed)
     return dataclasses.replace(judgements, provenance={"robustradar": robustradar.__version__, "command": command})

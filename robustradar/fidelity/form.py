@@ -10,7 +10,8 @@ from tabulate import tabulate
 from robustradar.fidelity.judgement import GAP, Agreement, Fidelity, Judgement, Price
 from robustradar.fidelity.statistic import ALIKE, DRAWS, POOL, POOLS
 from robustradar.report.cell import number
-from robustradar.report.markdown import escaped
+from robustradar.report.markdown import console, escaped
+from robustradar.report.svg import printable
 
 _NONE = "–"
 _LENGTH = 300
@@ -44,8 +45,8 @@ def markdown(found: Fidelity) -> str:
         _grid(choices(found), choice_heads(), "github", escaped),
     ]
     if command := found.provenance.get("command"):
-        parts += ["## Repeat", f"    {command}"]
-    return "\n\n".join(parts) + "\n"
+        parts += ["## Repeat", console(command)]
+    return printable("\n\n".join(parts)) + "\n"
 
 
 def subject(found: Fidelity) -> str:

@@ -280,8 +280,11 @@ class _Court:
 def _verdict(score: Judgeable, everyone: Agreement, differences: Sequence[Difference], words: Mapping[str, str]) -> str:
     """What the intervals of the differences say, over all candidates."""
     if everyone.tau is None:
-        reason = "all its numbers are the same" if everyone.candidates >= FEWEST else f"fewer than {FEWEST} candidates have a number"
-        return f"not judged: {reason}"
+        if everyone.candidates < FEWEST:
+            return f"not judged: fewer than {FEWEST} candidates have a number"
+        known = score.values[np.isfinite(score.values)]
+        whose = "its numbers" if np.all(known == known[0]) else "the truths of the candidates that have a number"
+        return f"not judged: all {whose} are the same"
     if score.trivial:
         return "baseline"
     over_all = [d for d in differences if d.slice == "all"]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from importlib import resources
-
 from markupsafe import Markup
 
 from robustradar.fidelity import figure, form
 from robustradar.fidelity.judgement import Fidelity, Judgement
 from robustradar.report.grid import Cell, Grid, Head
+from robustradar.report.page import parts, policy
 from robustradar.report.svg import printable
 
 NAME = "fidelity.html"
@@ -20,17 +17,11 @@ _WIDE = ".panels { grid-template-columns: minmax(0, 44rem); }\n.panels svg { max
 
 def page(found: Fidelity) -> str:
     """The whole file. Nothing is loaded from elsewhere, and every name stays text."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    loader = PackageLoader("robustradar", "fidelity")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    folder = resources.files("robustradar").joinpath("report")
-    style, script = (folder.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    environment, style, script = parts("fidelity")
     style += _WIDE
-    policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
     drawn = figure.panel(found)
     made = environment.get_template("page.html").render(
-        policy=policy,
+        policy=policy(style, script),
         style=Markup(style),
         script=Markup(script),
         found=found,
@@ -83,8 +74,3 @@ def _words(caption: str, heads: list[str], rows: list[list[str]]) -> Grid:
     """A table whose cells are ready to be shown."""
     told = tuple(Head(title, words=i < 2) for i, title in enumerate(heads))
     return Grid(caption, told, tuple(tuple(map(Cell, row)) for row in rows))
-
-
-def _hash(text: str) -> str:
-    """What a Content-Security-Policy lets one inline element pass by."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

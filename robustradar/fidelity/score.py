@@ -80,7 +80,7 @@ class Group:
     """Runs of one protocol taken together: their columns may share candidates out among them.
 
     Attributes:
-        run: The first one's label.
+        run: The first one's label, or a number where it has none: different for all groups.
         columns: By metric and column.
     """
 
@@ -105,7 +105,10 @@ def groups(truth: Truth, documents: Sequence[Document], labels: Mapping[str, str
         alike = {name: text for name, text in protocol(document).items() if name not in ("metrics", "ranker")}
         together.setdefault(canonical(alike), []).append(document)
     candidates = [labels.get(candidate, candidate) for candidate in truth.candidates]
-    found = [Group(same[0].label, {(f.metric, f.column.name): f for f in _columns(candidates, same)}) for same in together.values()]
+    found = [
+        Group(run, {(f.metric, f.column.name): f for f in _columns(candidates, same, run)})
+        for run, same in ((same[0].label or f"run {n}", same) for n, same in enumerate(together.values(), 1))
+    ]
     known = {name for document in documents for name in document.order}
     if documents and not known & set(candidates):
         raise UsageError(
@@ -115,7 +118,7 @@ def groups(truth: Truth, documents: Sequence[Document], labels: Mapping[str, str
     return found
 
 
-def _columns(candidates: Sequence[str], documents: Sequence[Document]) -> Iterable[Found]:
+def _columns(candidates: Sequence[str], documents: Sequence[Document], run: str) -> Iterable[Found]:
     """Every column of runs of one protocol; of candidates that several runs have, the first number counts."""
     shown = dict.fromkeys(key for document in documents for key in document.columns)
     work = [_works(document) for document in documents]
@@ -126,7 +129,7 @@ def _columns(candidates: Sequence[str], documents: Sequence[Document]) -> Iterab
             cells.sort(key=lambda cell: not isinstance(cell[0].outcome, Measured))
             outcomes.append(cells[0][0] if cells else Score(name, metric, column, Skipped(ABSENT)))
             spent.append(cells[0][1].get((name, metric), {}) if cells else {})
-        yield Found(metric, column, documents[0].label, tuple(outcomes), tuple(spent))
+        yield Found(metric, column, run, tuple(outcomes), tuple(spent))
 
 
 def _works(document: Document) -> dict[tuple[str, str], dict[str, Work]]:
@@ -221,7 +224,9 @@ def typed(option: str, text: str, truth: Truth, directed: Mapping[str, Judgeable
         if not colon or direction not in ("higher", "lower"):
             name, direction = term.strip(), ""
         if name in truth.columns and direction:
-            terms.append(_told(name, truth, higher=direction == "higher"))
+            told = _told(name, truth, higher=direction == "higher")
+            # A run's column of the same name is another score.
+            terms.append(replace(told, name=f"{name} [{truth.file}]") if name in directed else told)
         elif name in truth.columns:
             raise UsageError(f"{option}: got {term.strip()!r} without a direction, expected {name}:higher or {name}:lower.")
         elif name in directed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,5 +164,5 @@ def ranked(truth: Truth, group: Group, text: str, catalog: Catalog, called: Mapp
     values = np.array([ranks.get(called.get(name, name), np.nan) for name in truth.candidates])
     used = [f for f in group.columns.values() if f.column.name in ranking.columns] or list(group.columns.values())
     work = [{key: each for found in used if found.work for key, each in found.work[i].items()} for i in range(len(values))]
-    reasons = {reason: sum(other == reason for _, other in ranking.unranked) for _, reason in ranking.unranked}
+    reasons = Counter(reason for _, reason in ranking.unranked)
     return Judgeable(f"ranker {ref.label}", "rank", values, reasons, tuple(work))

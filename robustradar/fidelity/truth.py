@@ -111,13 +111,13 @@ def read(file: Path, how: Reading) -> Truth:
     bare = Truth(name, how, candidates, nothing, nothing, nothing, nothing, columns, lines, len(rows) - len(told))
 
     def given(constant: float | None, column: str) -> Floats:
-        return (
-            nothing + 0
-            if constant is None and column not in place
-            else bare.numbers(column)
-            if constant is None
-            else np.full(len(told), constant)
-        )
+        if constant is not None:
+            return np.full(len(told), constant)
+        found = bare.numbers(column) if column in place else nothing.copy()
+        for n, value in zip(lines, found, strict=True):
+            if value < 0:
+                raise UsageError(f"{name}:{n}: {column}: got {value:g}, expected at least 0, or nothing where it is not known.")
+        return found
 
     truth = replace(
         bare, values=bare.numbers(how.truth), sd=given(how.sd, "sd"), cost=given(how.cost, "cost"), flops=given(None, "cost_flops")

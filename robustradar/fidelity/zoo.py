@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from robustradar.errors import UsageError
@@ -32,7 +32,13 @@ def rows(document: Document) -> list[dict[str, str]]:
     metric, column = next(((m, c) for m, c in document.columns if c.direction == "higher"), (None, None))
     if metric is None or column is None:
         raise UsageError(f"{STUDY}: got metrics without a column of which higher is better, expected the truth's first. Mend the registry.")
-    return [_row(document, candidate, metric, column) for candidate in document.json["study"]["candidates"]]
+    fits = {fit["key"]: fit for fit in document.json["fits"]}
+    behind: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for use in document.json["measurements"]:
+        if use["metric"] == metric:
+            behind.setdefault(use["candidate"], {}).update({key: fits[key] for key in use["fits"] if key in fits})
+    candidates = document.json["study"]["candidates"]
+    return [_row(document, candidate, metric, column, behind.get(candidate, {}).values()) for candidate in candidates]
 
 
 def table(found: list[dict[str, str]]) -> str:
@@ -44,14 +50,13 @@ def table(found: list[dict[str, str]]) -> str:
     return stream.getvalue()
 
 
-def _row(document: Document, candidate: str, metric: str, column: Column) -> dict[str, str]:
-    """One candidate."""
+def _row(document: Document, candidate: str, metric: str, column: Column, fits: Collection[Mapping[str, Any]]) -> dict[str, str]:
+    """One candidate, with the networks that its truth was measured on."""
     row = dict.fromkeys(COLUMNS, "") | {"candidate": candidate}
     row |= {name: number_text(found) for name in ("parameters", "macs") if (found := _size(document, candidate, name)) is not None}
     outcome = document.cells[candidate, metric, column.name].outcome
     if not isinstance(outcome, Measured):
         return row | {"reason": " ".join(f"{type(outcome).__name__.lower()}: {outcome.reason}".split())}
-    fits = _fits(document, candidate, metric)
     clean = [fit["epochs"][fit["selected_epoch"] - 1].get("evaluation_clean_accuracy") for fit in fits if fit["epochs"]]
     cost = sum(fit["cost"]["forward"] + fit["cost"]["backward"] for fit in fits)
     row |= {"truth": _text(outcome.value), "cost": str(cost), "cost_flops": str(sum(fit["cost"]["flops"] for fit in fits))}
@@ -67,13 +72,6 @@ def _size(document: Document, candidate: str, column: str) -> float | None:
     """A number of the candidate's own by its column's name."""
     found = (document.measured(candidate, m, c.name) for m, c in document.columns if c.name == column)
     return next((f.value for f in found if f is not None), None)
-
-
-def _fits(document: Document, candidate: str, metric: str) -> list[Mapping[str, Any]]:
-    """The networks that a metric was measured on."""
-    uses = [use for use in document.json["measurements"] if (use["candidate"], use["metric"]) == (candidate, metric)]
-    keys = {key for use in uses for key in use["fits"]}
-    return [fit for fit in document.json["fits"] if fit["key"] in keys]
 
 
 def _text(value: float) -> str:

@@ -10,7 +10,8 @@ from tabulate import tabulate
 from robustradar.funnel import Funneled, Passed, Stage, best_kept
 from robustradar.report import table
 from robustradar.report.cell import number
-from robustradar.report.markdown import escaped
+from robustradar.report.markdown import console, escaped
+from robustradar.report.svg import printable
 
 _PLAN = ["stage", "Kendall's tau", "from", "first that go on", "best kept with"]
 _STAGES = ["stage", "tau", "candidates", "first", "kept", "cut", "no rank", "samples passed", "seconds", "best kept with"]
@@ -56,8 +57,8 @@ def markdown(found: Funneled) -> str:
     folders = "\n".join(f"- [{escaped(p.stage.name)}]({p.folder.name}/)" for p in found.passed)
     parts += ["## Stages in full", folders]
     if found.passed and (command := found.passed[-1].result.provenance.get("command")):
-        parts += ["## Repeat", f"    {command}"]
-    return "\n\n".join(filter(None, parts)) + "\n"
+        parts += ["## Repeat", console(command)]
+    return printable("\n\n".join(filter(None, parts))) + "\n"
 
 
 def _stages(found: Funneled, form: str) -> str:

@@ -7,10 +7,7 @@ each, in base64: 168 characters for 1,000 samples; other per-sample values keep 
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from robustradar import atomic
 from robustradar.errors import RobustRadarError, StoreError, UsageError
 from robustradar.store import Store
 from robustradar.values import JSON, Column, Measured
@@ -156,7 +154,7 @@ def read(file: Path) -> Baseline:
     Raises:
         UsageError: It cannot be read, or is none.
     """
-    advice = "Save it again by robustradar baseline save"
+    advice = "Check the path, or save it anew by robustradar baseline save"
     document = _document(file, "--baseline", SCHEMA, advice)
     try:
         cells = tuple(_read_cell(dict(row)) for row in document["cells"])
@@ -185,19 +183,15 @@ def write(baseline: Baseline, file: Path) -> None:
 
 
 def replace_text(file: Path, text: str, option: str) -> None:
-    """Writes a file beside its place and renames it there.
+    """Writes a file whole, or not at all.
 
     Raises:
         StoreError: It cannot be written.
     """
-    scrap = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        scrap.write_text(text, encoding="utf-8")
-        os.replace(scrap, file)
+        atomic.replace(file, text)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            scrap.unlink()
         raise StoreError(f"{option}: got {str(file)!r}, which cannot be written ({error.strerror}). Choose another place.") from None
 
 

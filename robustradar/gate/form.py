@@ -15,6 +15,8 @@ from tabulate import tabulate
 import robustradar
 from robustradar.gate.compare import Comparison, Row, Verdict
 from robustradar.report.flag import meaning
+from robustradar.report.markdown import escaped
+from robustradar.report.svg import printable
 
 SCHEMA = "robustradar-check/1"
 SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -82,9 +84,9 @@ def text(comparison: Comparison, view: View) -> str:
 
 def markdown(comparison: Comparison, view: View) -> str:
     """For a pull request."""
-    remarks = "\n".join(f"- {_escaped(remark)}" for remark in _remarks(comparison))
-    parts = ["## Robustness against the baseline", summary(comparison), _table(view.rows(comparison), "github", _escaped), remarks]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    remarks = "\n".join(f"- {escaped(remark)}" for remark in _remarks(comparison))
+    parts = ["## Robustness against the baseline", summary(comparison), _table(view.rows(comparison), "github", escaped), remarks]
+    return printable("\n\n".join(filter(None, parts))) + "\n"
 
 
 def as_json(comparison: Comparison, view: View) -> str:
@@ -167,8 +169,8 @@ def github(comparison: Comparison, view: View) -> str:
         f"{_command(sentence(row))}"
         for row in comparison.of("regression", "unjudged", "improvement", "change")
     ]
-    # A name that begins a line of the log with two colons would be a command, too.
-    log = re.sub(r"^(\s*)::", r"\1: :", text(comparison, view), flags=re.MULTILINE)
+    # A name that begins a line of the log with two colons would be a command, too; a carriage return alone begins one.
+    log = re.sub(r"(^|\r)(\s*)::", r"\1\2: :", text(comparison, view), flags=re.MULTILINE)
     return log + "".join(f"{line}\n" for line in lines)
 
 
@@ -206,14 +208,14 @@ def _no_number(row: Row) -> bool:
     return row.change is None and row.verdict in ("same", "new")
 
 
-def _table(rows: Sequence[Row], form: str, escaped: Callable[[str], str]) -> str:
+def _table(rows: Sequence[Row], form: str, escape: Callable[[str], str]) -> str:
     """The rows; empty where there are none."""
     if not rows:
         return ""
     metrics: dict[str, set[str]] = {}
     for row in rows:
         metrics.setdefault(row.column.name, set()).add(row.metric)
-    body = [[escaped(text) for text in _cells(row, len(metrics[row.column.name]) > 1)] for row in rows]
+    body = [[escape(text) for text in _cells(row, len(metrics[row.column.name]) > 1)] for row in rows]
     return tabulate(body, _HEAD, tablefmt=form, disable_numparse=True, colalign=["left"] * 2 + ["right"] * 5 + ["left"])
 
 
@@ -272,11 +274,6 @@ def _p(row: Row) -> str:
     """p, short."""
     p = row.p or 0.0
     return "1" if p == 1 else "0" if p == 0 else f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
-
-
-def _escaped(value: str) -> str:
-    """Text that Markdown shows as it is: names come from strangers."""
-    return " ".join(re.sub(r"([\\`*_\[\]<>|#@~])", r"\\\1", value).split())
 
 
 def _xml(value: str) -> str:

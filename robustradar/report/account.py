@@ -15,10 +15,15 @@ def cost(document: Document) -> Grid:
     """What each candidate took."""
     owner = document.owners
     heads = ("candidate", "networks", "epochs", "training (s)", "measuring (s)", "samples forward", "samples backward", "FLOPs")
+    trained: dict[str, list[Any]] = {}
+    measured: dict[str, list[Any]] = {}
+    for fit in document.json["fits"]:
+        trained.setdefault(owner.get(fit["key"], ""), []).append(fit)
+    for use in document.json["measurements"]:
+        measured.setdefault(use["candidate"], []).append(use)
     rows = []
     for name in [*document.order, ""]:
-        fits = [fit for fit in document.json["fits"] if owner.get(fit["key"], "") == name]
-        uses = [use for use in document.json["measurements"] if use["candidate"] == name]
+        fits, uses = trained.get(name, []), measured.get(name, [])
         if fits or uses:
             told = name or "of measurements that failed"
             counts = [len(fits), sum(len(fit["epochs"]) for fit in fits), *_seconds(fits, uses), *_work(fits, uses)]

@@ -37,9 +37,9 @@ def candidates(documents: Sequence[Document]) -> Grid:
 
 def _rank(document: Document, candidate: str) -> Cell:
     """A candidate's rank in a run, with its interval."""
-    row = next((row for row in document.json["ranking"] if row["candidate"] == candidate), None)
+    row = document.ranks.get(candidate)
     if row is None:
-        return Cell("–", reason="not ranked" if candidate in document.order else "not in this run")
+        return Cell("–", reason="not ranked" if candidate in document.ranks else "not in this run")
     return Cell(str(row["rank"]), row["rank"], f"[{row['rank_low']}, {row['rank_high']}]")
 
 

@@ -60,6 +60,11 @@ class Document:
         return list(dict.fromkeys([*placed, *(row["candidate"] for row in self.json["unranked"]), *self.json["study"]["candidates"]]))
 
     @cached_property
+    def ranks(self) -> dict[str, JSON | None]:
+        """The ranking's rows by candidate, None of those without a rank."""
+        return {**dict.fromkeys(self.order), **{row["candidate"]: row for row in self.json["ranking"]}}
+
+    @cached_property
     def columns(self) -> list[tuple[str, Column]]:
         """Every metric's columns, in order."""
         return list(dict.fromkeys((s.metric, s.column) for s in self.scores))

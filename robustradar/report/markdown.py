@@ -48,6 +48,12 @@ def escaped(words: str) -> str:
     return re.sub(r"([@#])(?=\w)", "\\1\u200b", line)
 
 
+def console(command: str) -> str:
+    """A command as it was typed, whatever it holds."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", command)), default=0))
+    return f"{fence}console\n{command}\n{fence}"
+
+
 def _run(document: Document, level: str, rows: int) -> list[str]:
     """One run's blocks: five sections."""
     view = View(document)
@@ -107,8 +113,7 @@ def _trust(view: View, rows: int) -> Iterator[str]:
 def _repeat(document: Document, rows: int) -> Iterator[str]:
     """The command, the facts and the keys."""
     if command := document.json["provenance"]["command"]:
-        fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", command)), default=0))
-        yield f"{fence}console\n{command}\n{fence}"
+        yield console(command)
     weights = [f"weights of {name}: SHA-256 {digest}" for name, digest in document.json["study"]["weights"].items()]
     yield _list([*(f"{name}: {text}" for name, text in account.facts(document)), *weights])
     if document.json["fits"]:

@@ -30,11 +30,10 @@ def page(documents: Sequence[Document]) -> str:
     Args:
         documents: At least one run.
     """
-    environment, style, script = _parts()
-    policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
+    environment, style, script = parts("report")
     several = len(documents) > 1
     text = environment.get_template("page.html").render(
-        policy=policy,
+        policy=policy(style, script),
         style=Markup(style),
         script=Markup(script),
         runs=[(name, View(document), figures(document)) for name, document in zip(comparison.names(documents), documents, strict=True)],
@@ -47,11 +46,11 @@ def page(documents: Sequence[Document]) -> str:
 
 
 @cache
-def _parts() -> tuple[Environment, str, str]:
-    """The template's environment, the style and the script."""
+def parts(package: str) -> tuple[Environment, str, str]:
+    """The templates of one of the core's packages, and the style and the script that its pages share with the report's."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    loader = PackageLoader("robustradar", "report")
+    loader = PackageLoader("robustradar", package)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["breakable"] = _breakable
     folder = resources.files("robustradar").joinpath("report")
@@ -71,6 +70,11 @@ def _breakable(name: str) -> Markup:
     a:<wbr>b=&lt;1&gt;,<wbr>c
     """
     return Markup("<wbr>").join(re.split(r"(?<=[:,])", name))
+
+
+def policy(style: str, script: str) -> str:
+    """The Content-Security-Policy of a page with this style and script, which lets nothing else pass by."""
+    return f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
 
 
 def _hash(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -114,12 +115,12 @@ class View:
         shown = d.headlines
         own = [Head(d.json["ranking_score"])] if "ranking_score" in d.json else []
         rows, count = d.json["ranking"], len(d.json["ranking"])
-        ranks = [row["rank"] for row in rows]
+        ranks = Counter(row["rank"] for row in rows)
         made = []
         for row in rows:
             low, rank, high = row["rank_low"], row["rank"], row["rank_high"]
             span = (low / count - 1 / count, (rank - 0.5) / count, high / count) if count > 1 else None
-            tied = "=" if ranks.count(rank) > 1 else ""
+            tied = "=" if ranks[rank] > 1 else ""
             name, *numbers = self._row(row["candidate"], shown)
             score = [Cell(number(row["score"]), row["score"])] if own else []
             made.append((Cell(f"{rank}{tied}", rank), Cell(f"{low}–{high}", low, span=span), name, *score, *numbers))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from robustradar import guard
+from robustradar import atomic, guard
 from robustradar.contract.reporter import Reporter
 from robustradar.errors import Failure, PluginError, StoreError
 from robustradar.values import Result
@@ -83,7 +82,7 @@ def rendered(culprit: str, reporter: Reporter, render: Callable[[], object], lef
 
 
 def put(file: Path, content: str | bytes, advice: str = "The work is in the store: run again with another --out.") -> Path:
-    """Writes a file beside its place and renames it there.
+    """Writes a file whole, or not at all.
 
     Args:
         file: The place.
@@ -93,11 +92,8 @@ def put(file: Path, content: str | bytes, advice: str = "The work is in the stor
     Raises:
         StoreError: It cannot be written.
     """
-    scrap = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
-        scrap.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(scrap, file)
+        atomic.replace(file, content)
     except OSError as error:
-        scrap.unlink(missing_ok=True)
         raise StoreError(f"--out: {file} cannot be written ({error.strerror}). {advice}") from None
     return file

@@ -271,7 +271,11 @@ def test_github_gets_a_step_summary(run: Run, ranked: str, monkeypatch: pytest.M
 
 def test_which_run_is_meant_must_be_clear(run: Run, ranked: str) -> None:
     done = run("baseline save --baseline x.json --store store")
-    assert (done.code, done.message) == (2, "--run: got none, and robustradar-results holds 0 runs, expected one. Give --run DIR.")
+    assert (done.code, done.message) == (
+        2,
+        "--run: got none, and robustradar-results holds 0 runs, expected one. "
+        "Run robustradar rank first, or give --run DIR, which is rank's --out.",
+    )
     for name in ("one", "two"):
         Path("robustradar-results", name).mkdir(parents=True)
         Path("robustradar-results", name, "scores.json").write_text(Path("out/scores.json").read_text())

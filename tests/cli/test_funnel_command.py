@@ -74,7 +74,7 @@ def test_who_may_be_the_best_goes_on_and_everybody_is_told(run: Run, line: str) 
     assert page.startswith("# Funnel: untrained → short → long\n\n| stage ")
     assert re.findall(r"^## (.*)$", page, re.M) == ["Ranking of long", "Cut earlier", "Stages in full", "Repeat"]
     assert "- [short](2-short/)\n" in page
-    assert "    robustradar funnel untrained short long --registry stages.yaml " in page
+    assert "```console\nrobustradar funnel untrained short long --registry stages.yaml " in page
 
 
 def test_work_that_stages_share_counts_once(run: Run, line: str) -> None:
@@ -202,6 +202,15 @@ def test_where_nobody_is_left_the_later_stages_are_not_run(run: Run, line: str) 
     assert [stage["name"] for stage in document["not_run"]] == ["long"]
     assert document["work"]["share_of_last_stage_on_all"] is None
     assert not Path("out/3-long").exists()
+
+
+def test_where_nothing_failed_and_nobody_is_ranked_no_failures_are_counted(run: Run, line: str) -> None:
+    first = "metrics: [baselines/activations]\n    ranker: rank-mean:columns=nwot"
+    Path("stages.yaml").write_text(STAGES.replace("metrics: [baselines/synflow]", first))
+    done = run(f"{line} --arch linear")  # no ReLU: skipped
+    assert done.code == 3
+    assert done.err.splitlines()[-1] == "Nobody could be ranked; the reasons are in the results."
+    assert "papers/linear  untrained     nwot skipped: no nn.ReLU" in done.out
 
 
 # Stopped and continued

@@ -8,6 +8,19 @@ from typing import Any
 Run = Callable[[str], Any]
 
 METRICS = "--metric clean-accuracy --metric fgsm-accuracy --metric robust-accuracy-trained --metric parameters"
+BAD = """
+import math
+import robustradar
+from torch import nn
+
+def net(shape, outputs):
+    '''Its layers do not fit.'''
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape) + 1, outputs))
+
+@robustradar.hookimpl
+def robustradar_architectures():
+    return (robustradar.architecture(net),)
+"""
 TABLE = """\
 candidate           objective    seed    epochs    state     about s
 ------------------  -----------  ------  --------  --------  ---------
@@ -49,6 +62,17 @@ def test_what_rank_has_stored_is_not_forecast(run: Run, tiny: str) -> None:
     assert (plan["requested"], plan["measurements"], plan["timed"]) == (6, 4, 2)
     closing = run(f"plan {tiny} --arch linear {METRICS}").out.splitlines()[-1]
     assert closing == "2 networks for 3 needs of the metrics; 0 to train, 2 in the store; 0 measurements to make."
+
+
+def test_what_failed_before_is_said_to_have(run: Run, tiny: str) -> None:
+    Path("bad.py").write_text(BAD)
+    assert run(f"rank {tiny} --plugin bad.py --arch bad/net --metric clean-accuracy --quiet").code == 3
+    told = run(f"plan {tiny} --plugin bad.py --arch bad/net --metric clean-accuracy").out.splitlines()
+    assert re.fullmatch(r"bad/net +clean +0 +2 +failed before", told[2])
+    assert told[-1] == (
+        "1 networks for 1 needs of the metrics; 0 to train, 1 in the store; 1 measurements to make. "
+        "1 of those in the store failed before: another --store tries them again."
+    )
 
 
 def test_networks_that_results_will_call_for_are_announced(run: Run, tiny: str) -> None:

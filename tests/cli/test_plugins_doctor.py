@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from robustradar import host
 from robustradar.doctor import plugin as doctor
 
 Run = Callable[[str], Any]
@@ -119,6 +120,16 @@ def test_an_import_that_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch) ->
     assert doctor._probed(0, ["stuck.py"])["error"] == "its import takes more than 0 s."
 
 
+def test_an_import_that_ends_the_interpreter_without_a_word_is_told() -> None:
+    Path("silent.py").write_text("import os\nos._exit(0)\n")
+    assert doctor._probed(len(host.candidates()), ["silent.py"])["error"] == "its import ends the interpreter with exit code 0."
+
+
+def test_what_an_import_prints_need_be_no_text() -> None:
+    Path("loud.py").write_text("import os\nos.write(1, b'\\xff\\n')\nos.write(2, b'\\xff\\n')\n")
+    assert doctor._probed(len(host.candidates()), ["loud.py"])["error"] == ""
+
+
 def test_an_extra_that_a_plugin_lacks_is_a_note(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     probe = {"seconds": 0.1, "torch": False, "error": ""}
     monkeypatch.setattr(doctor, "_probed", lambda *_: probe)
@@ -180,8 +191,20 @@ def test_an_environment_that_cannot_be_written_is_told(run: Run, prefix: Path) -
     prefix.write_text("")
     file = prefix / "etc" / "robustradar" / "disabled.txt"
     assert run("plugins disable art").message == (
-        f"plugins disable: {str(file)!r} cannot be written (Not a directory), expected a file. Set ROBUSTRADAR_DISABLE=NAME,… instead."
+        f"plugins: {str(file)!r} cannot be written (Not a directory), expected a file. Set ROBUSTRADAR_DISABLE=NAME,… instead."
     )
+
+
+def test_a_list_that_cannot_be_read_is_told_and_nothing_comes_back(run: Run, prefix: Path) -> None:
+    file = prefix / "etc" / "robustradar" / "disabled.txt"
+    file.parent.mkdir(parents=True)
+    message = f"plugins: got {str(file)!r}, which cannot be read (%s), expected a name a line. Mend it, or take it away."
+    file.write_bytes(b"\xff")
+    done = run("plugins list")
+    assert (done.code, done.message) == (2, message % "no text in UTF-8")
+    file.unlink()
+    file.mkdir()
+    assert run("plugins disable art").message == message % "Is a directory"
 
 
 def test_the_doctor_leaves_disabled_plugins_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pygments.lexers import get_lexer_by_name
 from snippets import BLOCKS, PAGES, ROOT, Block, blocks, parsed, shown
 
 from robustradar import host, registry
@@ -60,6 +61,19 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_there_are_pages_and_blocks() -> None:
     assert len(PAGES) > 20
     assert len(COMMANDS) >= 50
+
+
+def test_the_site_knows_every_language() -> None:
+    """Or `make docs`, where warnings are errors, ends."""
+    for language in {block.language for block in BLOCKS} - {""}:
+        assert get_lexer_by_name(language), language
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.title], ids=place)
+def test_a_file_to_write_is_named_in_the_text_above(block: Block) -> None:
+    """A fence's title is shown by neither the site nor a code host."""
+    above = block.page.read_text(encoding="utf-8").splitlines()[: block.line - 2]
+    assert f"`{block.title}`" in " ".join(above[-5:]), place(block)
 
 
 @pytest.mark.parametrize(("block", "command"), COMMANDS, ids=[f"{place(block)} {command[12:60]}" for block, command in COMMANDS])

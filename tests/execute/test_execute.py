@@ -190,11 +190,14 @@ def test_a_failed_measurement_is_made_again(lab: Lab) -> None:
     assert calls(lab, "odd") == ["nan", "nan"]
 
 
-def test_a_lasting_failure_of_a_fit_is_remembered(lab: Lab) -> None:
-    first, _ = lab.run(("menagerie/fused",), ("accuracy",))
+def test_a_lasting_failure_of_a_fit_is_remembered_and_said_to_be(lab: Lab) -> None:
+    first, _ = lab.run(("menagerie/fused",), ("accuracy", "attacked"))
     module(lab.catalog).Fuse.left = 1000  # it would succeed now
     again, _ = lab.run(("menagerie/fused",), ("accuracy",))
-    assert again == first == {"fused accuracy": Failed("RuntimeError: the fuse is burnt", "menagerie/fused")}
+    reason = "RuntimeError: the fuse is burnt"
+    assert first["fused accuracy"] == Failed(reason, "menagerie/fused")
+    remembered = "(kept from an earlier run; it is tried again with another --store)"
+    assert again == {"fused accuracy": Failed(f"{reason} {remembered}", "menagerie/fused")}
 
 
 def test_a_failure_in_which_an_interrupt_ended_is_not_remembered(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import os
@@ -153,6 +154,21 @@ def test_nothing_that_a_listener_does_reaches_the_run(rank: Run, tmp_path: Path)
     assert notes == []
     assert [score.json() for score in told.scores] == [score.json() for score in quiet.scores]
     assert [fit.record.epochs for fit in told.fits] == [fit.record.epochs for fit in quiet.fits]
+
+
+def test_a_listener_of_one_hook_costs_the_others_nothing(rank: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ear.py").write_text("import robustradar\n@robustradar.hookimpl\ndef robustradar_planned():\n    pass\n")
+    copied: list[list[str]] = []
+    real = copy.deepcopy
+
+    def counted(value: Any, *rest: Any) -> Any:
+        if isinstance(value, dict) and {"study", "spec", "measurement"} & value.keys():
+            copied.append(sorted(value))
+        return real(value, *rest)
+
+    monkeypatch.setattr(copy, "deepcopy", counted)
+    rank("ear.py")
+    assert copied == [["epochs", "measurements", "study"]]
 
 
 # The event log

@@ -145,6 +145,8 @@ def test_what_cannot_be_judged_says_why() -> None:
     assert of(found, "flat").verdict == "not judged: all its numbers are the same"
     assert of(found, "few").verdict == "not judged: fewer than 5 candidates have a number"
     assert of(found, "flat").slices["all"].tau is None
+    level = fidelity(table([1.0] * 6 + UP[6:], s=texts([*UP[:6], *[math.nan] * 6])), asked=Asked(("s:higher",)))
+    assert of(level, "s").verdict == "not judged: all the truths of the candidates that have a number are the same"
 
 
 def test_small_slices_have_no_tau() -> None:
@@ -213,6 +215,24 @@ def test_rankers_orders_are_scores() -> None:
         fidelity(table(UP), [run(scores)], Asked(rankers=("rank-men",)))
 
 
+def test_runs_of_several_protocols_are_ordered_each_by_itself() -> None:
+    labels = (("good", "bad"), ("", ""))  # results that were never written have no label
+    for (one, two), names in zip(labels, (("good", "bad"), ("run 1", "run 2")), strict=True):
+        runs = [run(column("speed", UP), one), run(column("speed", UP[::-1]), two, "native/long")]
+        found = fidelity(table(UP), runs, Asked(rankers=("rank-mean", "rank-mean")))
+        assert {j.name: j.tau for j in found.judgements} == {
+            f"speed [{names[0]}]": 1.0,
+            f"speed [{names[1]}]": -1.0,
+            f"ranker native/rank-mean [{names[0]}]": 1.0,
+            f"ranker native/rank-mean [{names[1]}]": -1.0,
+        }
+
+
+def test_a_column_of_the_table_that_a_run_has_too_is_another_score() -> None:
+    found = fidelity(table(UP, speed=texts(UP[::-1])), [run(column("speed", UP))], Asked(("speed:higher",)))
+    assert {j.name: j.tau for j in found.judgements} == {"speed": 1.0, "speed [t.csv]": -1.0}
+
+
 def test_the_ceiling_is_there_where_noise_is_known() -> None:
     found = fidelity(table(UP, sd=0.05, s=texts(UP)), asked=Asked(("s:higher",)))
     assert 0.7 < found.ceiling["all"] < 1
@@ -252,4 +272,8 @@ def test_the_markdown_keeps_names_as_text() -> None:
     made = markdown(fidelity(table(UP, **{"a|<b>": texts(UP)}), asked=Asked(("a|<b>:higher",))))
     assert r"a\|\<b\>" in made
     assert "a|<b>" not in made
+    typed = "robustradar fidelity --score 'a\n# b\x07'"
+    assert "\n```console\nrobustradar fidelity --score 'a\n# b\ufffd'\n```\n" in markdown(
+        fidelity(table(UP, s=texts(UP)), asked=Asked(("s:higher",)), command=typed)
+    )
     assert made.startswith("# Fidelity\n\nTruth: truth of t.csv, 12 candidates, 0.1 to 1.2, standard deviation 0.3606.\n")

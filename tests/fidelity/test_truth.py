@@ -96,6 +96,7 @@ WRONG = [
     ("candidate,truth\na,0.5\nb,high\n", {}, "t.csv:3: truth: got 'high', expected a number, or nothing where it is not known."),
     ("candidate,truth\na,nan\n", {}, "t.csv:2: truth: got 'nan', expected a number, or nothing where it is not known."),
     ("candidate,truth,sd\na,1,inf\n", {}, "t.csv:2: sd: got 'inf', expected a number, or nothing where it is not known."),
+    ("candidate,truth,sd\na,1,-0.1\n", {}, "t.csv:2: sd: got -0.1, expected at least 0, or nothing where it is not known."),
     ("candidate,truth\na,1\n", {}, "t.csv: got 1 candidate with a truth, expected at least 5. A correlation over fewer says nothing."),
     (many(4), {}, "t.csv: got 4 candidates with a truth, expected at least 5. A correlation over fewer says nothing."),
     (many(9), {"part": (9, 9)}, "t.csv: got <some> with a truth, expected at least 5. A correlation over fewer says nothing."),

@@ -62,7 +62,7 @@ def damaged(change: Callable[[Any], object], tmp_path: Path) -> str:
     (tmp_path / "b.json").write_text(json.dumps(document))
     with pytest.raises(UsageError) as error:
         read(tmp_path / "b.json")
-    start, end = f"--baseline: got {str(tmp_path / 'b.json')!r}", " Save it again by robustradar baseline save."
+    start, end = f"--baseline: got {str(tmp_path / 'b.json')!r}", " Check the path, or save it anew by robustradar baseline save."
     text = str(error.value)
     assert text.startswith(start) and text.endswith(end)
     return text.removeprefix(start).removesuffix(end)
@@ -99,7 +99,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         read(tmp_path / "none.json")
     where = str(tmp_path / "none.json")
     assert str(error.value) == (
-        f"--baseline: got {where!r}, which cannot be read (No such file or directory). Save it again by robustradar baseline save."
+        f"--baseline: got {where!r}, which cannot be read (No such file or directory). "
+        "Check the path, or save it anew by robustradar baseline save."
     )
     (tmp_path / "half.json").write_text('{"schema": ')
     with pytest.raises(UsageError) as error:

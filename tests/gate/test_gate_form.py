@@ -167,6 +167,14 @@ def test_names_of_strangers_stay_text(name: str, hostile: Comparison) -> None:
             assert [line.split(" ")[0] for line in commands] == ["::error", "::warning"]
 
 
+def test_a_name_tells_nobody_and_begins_no_command() -> None:
+    name = "you/net\r::add-mask::x @you #1\x07"
+    before, now = (given(sampled(bits(n, 1000), candidate=name)) for n in (700, 600))
+    page, log = (FORMS[form_](compare(before, now, Rule()), VIEW) for form_ in ("markdown", "github"))
+    assert "@\u200byou \\#\u200b1\ufffd" in page
+    assert "\r::" not in log
+
+
 def test_a_step_summary_fits_and_says_at_least_how_it_ended(found: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = form.step_summary(found)
     assert whole == form.markdown(found, VIEW)

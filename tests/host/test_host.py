@@ -296,6 +296,24 @@ def test_a_changed_file_has_another_source(tmp_path: Path) -> None:
     assert before.source == f"beast.py  {before.digest}"
 
 
+def test_files_beside_a_plugin_that_it_imports_are_part_of_its_source(tmp_path: Path) -> None:
+    """Or a network whose layers lie in a second file would be taken from the store after it was changed there."""
+    (tmp_path / "beast_layers.py").write_text("from beast_deep.part import A\n")
+    (tmp_path / "beast_deep").mkdir()
+    (tmp_path / "beast_deep" / "__init__.py").touch()
+    (tmp_path / "beast_deep" / "part.py").write_text("A = 1\n")
+    (tmp_path / "stranger.py").write_text("A = 1\n")
+    code = TAME + "\n\ndef late():\n    import beast_layers\n"
+    before = loaded(tmp_path, code)
+    (tmp_path / "stranger.py").write_text("A = 2\n")
+    assert loaded(tmp_path, code).digest == before.digest
+    for file in ("beast_layers.py", "beast_deep/__init__.py", "beast_deep/part.py"):
+        (tmp_path / file).write_text((tmp_path / file).read_text() + "# changed\n")
+        after = loaded(tmp_path, code)
+        assert after.digest != before.digest, file
+        before = after
+
+
 def test_every_file_of_a_package_is_part_of_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "beast_package"
     (package / "inner").mkdir(parents=True)

@@ -89,9 +89,9 @@ def test_modules_are_named_for_what_they_are() -> None:
 
 # From the ground up: a module imports what stands in a line above its own, or its own package's modules in the same line.
 LAYERS = [
-    "errors values numerics",
+    "errors values numerics atomic",
     "contract",
-    "hookspecs guard progress data registry analysis version disabling",
+    "hookspecs guard progress data registry analysis version disabling source",
     "training.loss training.augment training.schedule training.lbfgs training.device training.weights",
     "robustradar host judge training.network yielded",
     "catalog provenance trust training notice events",
