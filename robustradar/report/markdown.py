@@ -71,6 +71,8 @@ def _which(view: View, rows: int) -> Iterator[str]:
         yield _list(view.claims)
     yield _table(view.ranking, rows)
     yield escaped(f"{view.signs} Bold are those that cannot be told from the first. Letters are flags, explained below.")
+    if view.agreement:
+        yield escaped(view.agreement)
     if view.unranked:
         yield "Without a rank:"
         yield _list(f"{who}: {reason}" for reason, who in view.unranked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -223,17 +224,30 @@ class View:
     @cached_property
     def confounders(self) -> list[tuple[str, float, int]]:
         """Columns that are no merit, by which the candidates stand almost as they were ranked: name, Kendall's tau, candidates."""
+        orders = self._orders((key, 1.0) for key in self.document.columns if key[1].direction == "none")
+        return [found for found in orders if abs(found[1]) >= _TAU]
+
+    @cached_property
+    def agreement(self) -> str:
+        """How the ranking agrees with merits that are shown beside it and that it was not made of; empty where there are none."""
+        d = self.document
+        asked = [(m, c) for m, c in d.headlines if c.direction != "none" and c.name not in d.json["ranked_by"]]
+        orders = self._orders(((m, c), 1.0 if c.direction == "higher" else -1.0) for m, c in asked)
+        told = "; ".join(f"{column}, Kendall's τ {tau:.2f} over {count} candidates" for column, tau, count in orders)
+        return f"How the ranking agrees with what it was not made of: {told}." if told else ""
+
+    def _orders(self, asked: Iterable[tuple[tuple[str, Column], float]]) -> list[tuple[str, float, int]]:
+        """How the ranks agree with columns' numbers, each times a sign: name, Kendall's tau, candidates."""
         import numpy as np
 
         from robustradar.numerics.agreement import kendall
 
         d, found = self.document, []
-        for metric, column in d.columns:
-            if column.direction == "none":
-                pairs = [(-r["rank"], m.value) for r in d.json["ranking"] if (m := d.measured(r["candidate"], metric, column.name))]
-                tau = kendall(*np.array(pairs, dtype=float).T) if len(pairs) >= _LEAST else 0.0
-                if abs(tau) >= _TAU:  # and not where it is NaN, for a column that is all alike
-                    found.append((d.heading(metric, column), tau, len(pairs)))
+        for (metric, column), sign in asked:
+            pairs = [(-r["rank"], sign * m.value) for r in d.json["ranking"] if (m := d.measured(r["candidate"], metric, column.name))]
+            tau = kendall(*np.array(pairs, dtype=float).T) if len(pairs) >= _LEAST else math.nan
+            if not math.isnan(tau):  # as it is for a column that is all alike
+                found.append((d.heading(metric, column), tau, len(pairs)))
         return found
 
 

@@ -196,6 +196,8 @@ def test_a_lasting_failure_of_a_fit_is_remembered_and_said_to_be(lab: Lab) -> No
     again, _ = lab.run(("menagerie/fused",), ("accuracy",))
     reason = "RuntimeError: the fuse is burnt"
     assert first["fused accuracy"] == Failed(reason, "menagerie/fused")
+    assert len(first) > 1  # the second metric meets the failure in the store, but of this run
+    assert all(outcome == first["fused accuracy"] for outcome in first.values())
     remembered = "(kept from an earlier run; it is tried again with another --store)"
     assert again == {"fused accuracy": Failed(f"{reason} {remembered}", "menagerie/fused")}
 

@@ -191,6 +191,18 @@ def test_a_ranking_that_is_the_order_by_size_is_told() -> None:
     assert "No column that is no merit, such as a size, orders the candidates as the ranking does" in said(made)
 
 
+def test_how_the_ranking_agrees_with_merits_that_it_was_not_made_of_is_told() -> None:
+    made = recorded.document(tuple(f"papers/cnn:width={n}" for n in range(8)))
+    places = {row["candidate"]: row["rank"] for row in made.json["ranking"]}
+    for row in made.json["scores"]:
+        if row["column"] == "delta_exact" and row["candidate"] in places:  # less is better, and least at rank 1
+            row.update(value=float(places[row["candidate"]]), low=None, high=None)
+    told = "toc hypervolume, Kendall's τ -1.00 over 7 candidates; eps star, Kendall's τ 1.00 over 7 candidates"
+    wanted = f"How the ranking agrees with what it was not made of: {told}; delta exact, Kendall's τ 1.00 over 7 candidates."
+    assert wanted in said(made)
+    assert "not made of" not in said(recorded.document((A, B)))
+
+
 def test_broken_plugins_are_told() -> None:
     made = recorded.document()
     made.json["provenance"]["broken_plugins"] = {"theirs": "ImportError: <no>"}
