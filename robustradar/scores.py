@@ -15,7 +15,7 @@ from robustradar.catalog import Catalog
 from robustradar.contract.metric import Metric
 from robustradar.contract.ranker import ScoreTable
 from robustradar.errors import Failure
-from robustradar.numerics.agreement import bootstrap_mean, seed_interval
+from robustradar.numerics.agreement import bootstrap_mean, seed_interval, wilson
 from robustradar.plan import Plan
 from robustradar.values import Failed, Measured, Measurement, Outcome, Score, Skipped
 
@@ -124,6 +124,8 @@ def _grown(before: Sequence[str], after: object) -> bool:
 def over_seeds(found: Sequence[tuple[int, Outcome]]) -> Outcome:
     """One outcome for several seeds: their mean, with an interval over seeds and, where there are per-sample values, samples.
 
+    A single seed's outcome is as it is, with an interval by its samples where it came without one.
+
     Where a seed has a bound only, a value that is the one end of its interval with no other end, the mean is such a bound, too.
 
     A seed that failed makes the whole cell failed: a mean over the lucky seeds would flatter.
@@ -137,7 +139,7 @@ def over_seeds(found: Sequence[tuple[int, Outcome]]) -> Outcome:
     Failed(reason='seed 1: diverged', culprit='training')
     """
     if len(found) == 1:
-        return found[0][1]
+        return _told(found[0][1])
     for seed, outcome in found:
         if isinstance(outcome, Failed):
             return Failed(f"seed {seed}: {outcome.reason}", outcome.culprit)
@@ -156,6 +158,19 @@ def over_seeds(found: Sequence[tuple[int, Outcome]]) -> Outcome:
     return Measured(float(values.mean()), low, high, flags, {"seeds": seeds})
 
 
+def _told(outcome: Outcome) -> Outcome:
+    """An outcome with the interval that its samples tell, where it has several and came without one."""
+    if (
+        not isinstance(outcome, Measured)
+        or outcome.samples is None
+        or len(outcome.samples) < 2
+        or (outcome.low, outcome.high) != (None, None)
+    ):
+        return outcome
+    low, high = _interval([outcome])
+    return replace(outcome, low=low, high=high)
+
+
 def _interval(measured: Sequence[Measured]) -> tuple[float | None, float | None]:
     """The interval of the mean over seeds; none for a single seed, and where values are bounds in both directions."""
     values, samples = np.array([outcome.value for outcome in measured]), _samples(measured)
@@ -163,6 +178,8 @@ def _interval(measured: Sequence[Measured]) -> tuple[float | None, float | None]
     if bounds:
         low, high = (float(values.mean()) if bounds == {end} else None for end in ("low", "high"))
         return low, high
+    if samples is not None and samples.dtype == bool and (samples.all() or not samples.any()):
+        return wilson(samples.shape[1] if samples.all() else 0, samples.shape[1])  # resamples would all be alike; seeds share the samples
     if samples is not None:
         return bootstrap_mean(samples, draws=DRAWS, seed=0)
     return seed_interval(values) or (None, None)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from robustradar import Failed, Measured, Skipped
-from robustradar.numerics.agreement import bootstrap_mean, seed_interval
+from robustradar.numerics.agreement import bootstrap_mean, seed_interval, wilson
 from robustradar.scores import over_seeds, table
 
 Lab = Any
@@ -15,6 +15,23 @@ Lab = Any
 def test_one_seed_is_left_as_it_is() -> None:
     for outcome in (Measured(1.0, 0.5, 1.5, ("f",), {"n": 1}, np.ones(3)), Skipped("why"), Failed("why", "who")):
         assert over_seeds([(0, outcome)]) is outcome
+
+
+def test_one_seed_with_samples_and_no_interval_gets_theirs() -> None:
+    samples = np.random.default_rng(0).random(50)
+    found = over_seeds([(0, Measured(float(samples.mean()), flags=("f",), samples=samples))])
+    assert isinstance(found, Measured)
+    assert ((found.low, found.high), found.flags) == (bootstrap_mean(samples[None], draws=1000, seed=0), ("f",))
+    assert found.samples is samples
+    single = Measured(1.0, samples=np.ones(1))
+    assert over_seeds([(0, single)]) is single, "one sample tells no interval"
+
+
+def test_where_all_answers_are_alike_the_interval_is_wilson_s() -> None:
+    for right, interval in ((np.zeros(100, bool), wilson(0, 100)), (np.ones(100, bool), wilson(100, 100))):
+        found = over_seeds([(s, Measured(float(right.mean()), samples=right)) for s in range(3)])
+        assert isinstance(found, Measured)
+        assert (found.low, found.high) == interval
 
 
 def test_without_samples_the_interval_is_over_seeds() -> None:
