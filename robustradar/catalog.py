@@ -87,7 +87,7 @@ class Catalog:
             pattern, colon, rest = text.partition(":")
             fitting = fnmatch.filter(self.declared(kind), pattern) if set(pattern) & set("*?[") else [pattern]
             if not fitting:
-                raise UsageError(unknown(where, pattern, self.declared(kind)))
+                raise UsageError(unknown(where, pattern, self.declared(kind), f"robustradar plugins list {kind}"))
             found += [f"{identifier}{colon}{rest}" for identifier in fitting]
         return found
 
@@ -126,7 +126,8 @@ class Catalog:
                 whose = f"whose plugin {plugin.name!r} ({plugin.origin}) is {plugin.state}"
                 raise PluginError(f"{where}: got {name!r}, {whose}: {plugin.error}")
         broken = "".join(f" Plugin {p.name!r} ({p.origin}) is {p.state} and was left out: {p.error}" for p in self.plugins if p.error)
-        raise UsageError(unknown(where, name, [*declared, *self.aliases.get(kind, {})]) + broken)
+        listing = f"robustradar plugins list {kind}"
+        raise UsageError(unknown(where, name, [*declared, *self.aliases.get(kind, {})], listing) + broken)
 
 
 def split_reference(text: str, where: str) -> tuple[str, dict[str, str]]:

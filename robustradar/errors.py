@@ -7,7 +7,15 @@ of the command that it ends. Anything else that is raised is a bug and shows its
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
+
+# How the name of a module begins that a user gave as a file.
+FILE_MODULE = "robustradar_file_"
+
+# Names that are still read at one look; chosen here.
+_LISTED = 12
 
 
 class RobustRadarError(Exception):
@@ -50,8 +58,16 @@ class Failure(Exception):
     def __init__(self, culprit: str, reason: str, *, lasting: bool = True) -> None:
         super().__init__(f"{culprit}: {reason}")
         self.culprit = culprit
-        self.reason = reason
         self.lasting = lasting
+        self._reason = reason
+
+    @property
+    def reason(self) -> str:
+        """Why; with the line, where it was a lasting exception that passed through a file given by ``--plugin``."""
+        frames = traceback.walk_tb(self.__cause__.__traceback__ if self.__cause__ and self.lasting else None)
+        given = [(frame, line) for frame, line in frames if str(frame.f_globals.get("__name__")).startswith(FILE_MODULE)]
+        places = [f" ({Path(frame.f_code.co_filename).name}:{line})" for frame, line in given[-1:]]
+        return "".join([self._reason, *places])
 
 
 class OutOfMemory(Failure):
@@ -61,15 +77,19 @@ class OutOfMemory(Failure):
         super().__init__(culprit, "out of memory. Use a smaller batch, or a device with more memory.", lasting=False)
 
 
-def unknown(where: str, name: str, known: Iterable[str]) -> str:
-    """The message for a name that nobody declared: suggestions first, then what is known.
+def unknown(where: str, name: str, known: Iterable[str], listing: str = "") -> str:
+    """The message for a name that nobody declared. Where a command, `listing`, shows the names, many are only counted.
 
     >>> unknown("--recipe", "quik", ["quick", "standard"])
     "--recipe: got 'quik', expected one of quick, standard. Did you mean 'quick'?"
+    >>> unknown("NAME", "nett9", [f"net{n}" for n in range(30)], "robustradar plugins list")
+    "NAME: got 'nett9'. Did you mean 'net9' or 'net29' or 'net19'? Expected one of 30 names (robustradar plugins list shows them)."
     """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    # A list of a thousand names hides the suggestion that matters.
-    shown = ", ".join(names) if len(names) <= 60 else f"{len(names)} names (robustradar plugins list shows them)"
     hint = f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
-    return f"{where}: got {name!r}, expected one of {shown or 'nothing: none is declared'}.{hint}"
+    if not listing or len(names) <= _LISTED:
+        return f"{where}: got {name!r}, expected one of {', '.join(names) or 'nothing: none is declared'}.{hint}"
+    # A long list hides the suggestion that matters.
+    counted = f"xpected one of {len(names)} names ({listing} shows them)."
+    return f"{where}: got {name!r}.{hint} E{counted}" if hint else f"{where}: got {name!r}, e{counted}"

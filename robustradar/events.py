@@ -75,11 +75,13 @@ class EventLog:
         )
 
     def _write(self, event: str, **fields: Any) -> None:
-        """One line, in one write that goes to the end of the file."""
+        """One line, in one write that goes to the end of the file; what the system did not take of it follows."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"event": event, "time": time, "run": self._run, **fields}, ensure_ascii=False, allow_nan=False)
+        rest = f"{line}\n".encode()
         with self._file.open("ab", buffering=0) as stream:
-            stream.write(f"{line}\n".encode())
+            while rest:
+                rest = rest[stream.write(rest) or 0 :]
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tabulate import tabulate
 from robustradar.errors import Failure
 from robustradar.plan import epochs
 from robustradar.screening import Prepared
-from robustradar.values import FitSpec
+from robustradar.values import FitSpec, counted
 
 # Timing itself stays short: candidates that were not reached are taken to cost the median of those that were.
 TIMING_SECONDS = 30.0
@@ -59,15 +59,16 @@ class Forecast:
         """The sentence that sums it up."""
         waiting = sum(fit["state"] == "to train" for fit in self.fits)
         closing = (
-            f"{len(self.fits)} networks for {self.requested} needs of the metrics; {waiting} to train, {len(self.fits) - waiting} in the "
-            f"store; {self.measurements} measurements to make."
+            f"{counted(len(self.fits), 'network')} for {counted(self.requested, 'need')} of the metrics; {waiting} to train, "
+            f"{len(self.fits) - waiting} in the store; {counted(self.measurements, 'measurement')} to make."
         )
         if failed := sum(fit["state"] == FAILED for fit in self.fits):
             closing += f" {failed} of those in the store failed before: another --store tries them again."
         if self.further:
-            closing += f" Up to {self.further} networks more as results call for them."
+            closing += f" Up to {counted(self.further, 'network')} more as results call for them."
         if self.seconds is not None and waiting:
-            closing += f" About {self.seconds:.0f} s of training, forecast from {self.timed} of {waiting} networks timed on a few batches."
+            timed = f"{self.timed} of {counted(waiting, 'network')}"
+            closing += f" About {self.seconds:.0f} s of training, forecast from {timed} timed on a few batches."
         return closing
 
 

@@ -31,7 +31,7 @@ from robustradar.contract.metric import Metric
 from robustradar.contract.ranker import Ranker
 from robustradar.contract.recipe import Recipe
 from robustradar.contract.reporter import Reporter
-from robustradar.errors import Failure, UsageError
+from robustradar.errors import FILE_MODULE, Failure, PluginError, UsageError
 from robustradar.source import reached
 from robustradar.values import Column
 
@@ -51,8 +51,6 @@ NOTICES: Mapping[str, tuple[str, ...]] = {
     for name in ("planned", "fitted", "measured")
 }
 
-# How the name of a module begins that was given as a file.
-_FILE = f"{GROUP}_file_"
 # Files of those who call a plugin, in a traceback.
 _NOT_THEIRS = ("<frozen", *(str(Path(str(module.__file__)).parent) for module in (guard, pluggy, importlib)), str(typing.__file__))
 
@@ -145,6 +143,25 @@ def load(
     return tuple(plugins)
 
 
+def needed(given: Sequence[str]) -> tuple[Plugin, ...]:
+    """The same, for work: whoever names a plugin needs it, so each given one has to be sound, or disabled.
+
+    Raises:
+        UsageError: A given file does not exist.
+        PluginError: A given plugin is broken, or has no hook.
+    """
+    plugins = load(given)
+    for text, plugin in zip(given, plugins[len(plugins) - len(given) :], strict=True):
+        if plugin.state == "broken":
+            place = f" (at {plugin.place.replace(str(Path(text).absolute()), text)})" if plugin.place else ""
+            told = (plugin.error or "").rstrip(".")
+            raise PluginError(f"--plugin: got {text!r}, which is broken{place}: {told}. Mend it, or leave it out.")
+        if not plugin.disabled and not plugin.hears and not any(plugin.declarations.values()):
+            advice = "Write one: robustradar.hookimpl above robustradar_…()."
+            raise PluginError(f"--plugin: got {text!r}, which declares nothing and hears of nothing, expected a hook. {advice}")
+    return plugins
+
+
 def candidates(given: Sequence[str] = (), entry_points: Iterable[metadata.EntryPoint] | None = None) -> list[Candidate]:
     """The same plugins in the same order, none of them loaded yet.
 
@@ -175,7 +192,7 @@ def _import_file(path: Path) -> ModuleType:
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)
-    name = f"{_FILE}{path.stem}"
+    name = f"{FILE_MODULE}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")
@@ -327,7 +344,7 @@ def source_digest(module: ModuleType, *parts: str) -> str:
     if origin and hasattr(module, "__path__"):
         files = sorted(file.parent.rglob("*.py"))
     else:
-        files = reached(file, "" if module.__name__.startswith(_FILE) else module.__name__) if origin else [file]
+        files = reached(file, "" if module.__name__.startswith(FILE_MODULE) else module.__name__) if origin else [file]
     if parts:
         files = [f for f in files if f.relative_to(file.parent).parts[0].removesuffix(".py") in parts]
     content = hashlib.sha256()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
@@ -33,12 +34,31 @@ def plugins(given: Iterable[str] = ()) -> list[dict[str, Any]]:
     ]
 
 
-def declarations(kind: str, given: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """Every declaration of a kind, and the registry's aliases."""
-    known = _catalog(given)
+def declarations(kind: str, given: Iterable[str] = (), file: Path | None = None) -> list[dict[str, Any]]:
+    """Every declaration of a kind, and the aliases of the registry, a user's own included."""
+    known = _catalog(given, file)
     rows = [{"id": i, "parameters": cat.signature(d), "summary": d.summary} for i, (_, d) in known.declared(kind).items()]
     aliases = known.aliases.get(kind, {})
     return rows + [{"id": alias, "parameters": "", "summary": f"short for {text}"} for alias, text in aliases.items()]
+
+
+def studies(file: Path | None = None) -> list[dict[str, Any]]:
+    """Every named study of the registry, a user's own included: what it says itself, and of how many candidates and metrics.
+
+    Raises:
+        RegistryError: A file is missing or malformed.
+    """
+    return [
+        {
+            "id": name,
+            "data": study.data or "",
+            "threat": " ".join(filter(None, [study.norm, study.eps])),
+            "candidates": len(study.architectures or ()),
+            "metrics": len(study.metrics or ()),
+            "seeds": study.seeds,
+        }
+        for name, study in registry.load(file).studies.items()
+    ]
 
 
 def show(name: str, given: Iterable[str] = ()) -> list[dict[str, Any]]:
@@ -47,7 +67,7 @@ def show(name: str, given: Iterable[str] = ()) -> list[dict[str, Any]]:
     Raises:
         UsageError: Nothing has that name.
     """
-    known = _catalog(given)
+    known = cat.Catalog(host.load(tuple(given)), registry.load().aliases)  # a broken one is shown, too
     if any(plugin.name == name for plugin in known.plugins):
         found = [row for row in plugins(given) if row["plugin"] == name]
         return found + [
@@ -68,7 +88,8 @@ def show(name: str, given: Iterable[str] = ()) -> list[dict[str, Any]]:
     declared = [(kind, identifier, d) for kind in host.KINDS for identifier, (_, d) in known.declared(kind).items()]
     matches = [found for found in declared if name in (found[1], found[1].partition("/")[2])]
     if not matches:
-        raise UsageError(unknown("NAME", name, [*(plugin.name for plugin in known.plugins), *(i for _, i, _ in declared)]))
+        names = [*(plugin.name for plugin in known.plugins), *(i for _, i, _ in declared)]
+        raise UsageError(unknown("NAME", name, names, "robustradar plugins list"))
     return [row for found in matches for row in _parameters(*found)]
 
 
@@ -124,8 +145,8 @@ def _origin(row: dict[str, Any]) -> str:
     return f"{row['distribution']} {row['version']}".strip()
 
 
-def _catalog(given: Iterable[str]) -> cat.Catalog:
-    return cat.Catalog(host.load(tuple(given)), registry.load().aliases)
+def _catalog(given: Iterable[str], file: Path | None = None) -> cat.Catalog:
+    return cat.Catalog(host.needed(tuple(given)), registry.load(file).aliases)
 
 
 def _parameters(kind: str, identifier: str, declaration: Declaration) -> list[dict[str, Any]]:

@@ -80,14 +80,14 @@ class Registry:
     studies: Mapping[str, Request] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=dict, compare=False)
 
-    def study(self, name: str | None, flags: Request) -> Request:
-        """A named study (None: no study) under the flags, over the defaults.
+    def study(self, name: str | None, flags: Request, where: str = "STUDY") -> Request:
+        """A named study (None: no study) under the flags, over the defaults; `where` is what the name was typed for.
 
         Raises:
             UsageError: No study has that name.
         """
         if name is not None and name not in self.studies:
-            raise UsageError(unknown("STUDY", name, self.studies))
+            raise UsageError(unknown(where, name, self.studies, "robustradar plugins list study"))
         named = self.studies[name] if name is not None else Request()
         return flags.over(named).over(self.defaults)
 

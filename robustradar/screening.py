@@ -58,6 +58,7 @@ def prepare(
     registry_file: Path | None = None,
     plugins: Iterable[str] = (),
     weights: Iterable[str] = (),
+    others: Iterable[Prepared] = (),
 ) -> Prepared:
     """Resolves a request; everything that can be wrong in it is found here, before anything is trained.
 
@@ -67,13 +68,14 @@ def prepare(
         registry_file: A user's own registry.
         plugins: Files or modules to load beside the installed plugins.
         weights: ``candidate=file``: candidates that are not trained but taken with these weights.
+        others: Studies that are prepared with the same registry and plugins; data that they have are not loaded again.
 
     Raises:
         UsageError: A name, parameter, number or file is wrong.
         PluginError: A plugin that is needed is broken.
     """
     known = registry.load(registry_file)
-    catalog = Catalog(host.load(tuple(plugins)), known.aliases)
+    catalog = Catalog(host.needed(tuple(plugins)), known.aliases)
     request = known.study(name, flags)
     given = _weights(catalog, weights)
     if not request.architectures and not given:
@@ -94,8 +96,7 @@ def prepare(
     if seeds < 1:
         raise UsageError(f"--seeds: got {seeds}, expected at least 1.")
     ref = catalog.resolve("dataset", request.data or "", place("data", "--data"))
-    data = loaded(catalog, ref)
-    task = datum.task(data, ref)
+    data, task = next(((other.data, other.study.task) for other in others if other.study.task.data == ref), None) or _data(catalog, ref)
     threat = Threat(p, eps, task.bounds)
     _check_strength(threat, task, place("eps", "--eps"))
     if reason := obstacle(catalog.bound("attack", attack, Attack), p, task.shape, task.classes):
@@ -197,6 +198,12 @@ def _weights(catalog: Catalog, typed: Iterable[str]) -> dict[Ref, Weights]:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         found[catalog.resolve("architecture", candidate, "--weights")] = Weights(digest, path)
     return found
+
+
+def _data(catalog: Catalog, ref: Ref) -> tuple[Data, Task]:
+    """A data set, checked, and the facts of it."""
+    data = loaded(catalog, ref)
+    return data, datum.task(data, ref)
 
 
 def loaded(catalog: Catalog, ref: Ref) -> Data:

@@ -38,7 +38,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Calibrated(Ranker):
-    """rank-mean with weights that labels teach: ridge regression of known truths on ranks, around equal weights.
+    """rank-mean with weights that labels teach: ridge regression of known truths on ranks, around equal weights, none below zero.
 
     The score is the predicted truth, for labelled candidates their own; a rank's interval is drawn from what the labels leave open. Without
     labels, or with too few of them, the ranking is rank-mean's.
@@ -69,10 +69,12 @@ class Calibrated(Ranker):
 
         labelled = np.array([name in labels for name in places.placed])
         truth = np.array([label.truth for label in known])
-        if reason := calibration.obstacle(features[labelled], truth):
-            note = f"Not calibrated: {reason}. The order and the scores are rank-mean's."
+        reason = calibration.obstacle(features[labelled], truth)
+        fit = None if reason else calibration.calibration(features[labelled], truth)
+        if fit is None or not fit.weights.any():
+            why = reason or f"the truth of the {len(truth)} labels does not rise with these columns"
+            note = f"Not calibrated: {why}. The order and the scores are rank-mean's."
             return replace(RankMean(columns=self.columns, draws=self.draws).rank(table), notes=(note, *unused))
-        fit = calibration.calibration(features[labelled], truth)
         rows = self._rows(fit, features, places.placed, labels)
         notes, details = _account(fit, truth, found)
         values, spreads = calibration.predicted(fit, features)

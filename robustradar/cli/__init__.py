@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
 
-from robustradar.cli import baseline, check, data, doctor, fidelity, funnel, plan, plugins, rank, report, zoo
+from robustradar.cli import baseline, check, completion, data, doctor, exit_code, fidelity, funnel, plan, plugins, rank, report, zoo
 from robustradar.errors import RobustRadarError
 
 app = typer.Typer(
     name="robustradar",
     help="Ranks neural architectures by how robust they will be, before GPU-weeks go into adversarial training.",
-    epilog="Exit codes: 0 complete, 1 gate not met, 2 wrong usage, 3 something failed, 4 a needed plugin is broken, 130 interrupted.",
+    epilog=exit_code.told(*exit_code.MEANINGS),
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -33,7 +34,8 @@ app.add_typer(zoo.app, name="zoo")
 def main() -> None:
     """Runs the command line; errors that are meant for the user end it with one line and their exit code."""
     try:
-        app()
+        with completion.mended(os.environ):
+            app()
     except RobustRadarError as error:
         print(f"robustradar: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

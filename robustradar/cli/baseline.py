@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from robustradar.cli import option
+from robustradar.cli import exit_code, option
 
 app = typer.Typer(help="Keep a run as the baseline that robustradar check compares with.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -24,20 +25,25 @@ def baseline() -> None:
 
 @app.command(
     epilog="Examples:\n\n  robustradar baseline save --run robustradar-results/quickstart --baseline robustness.json\n\n"
-    "  robustradar baseline save --run out --store /var/cache/robustradar --baseline robustness.json"
+    "  robustradar baseline save --run out --store /var/cache/robustradar --baseline robustness.json\n\n" + exit_code.told(0, 2)
 )
-def save(baseline: File, run: Run = None, store: option.Store = option.STORE) -> None:
+def save(baseline: File, run: Run = None, store: option.Store = option.STORE, as_json: option.Json = False) -> None:
     """Write a finished run's study, scores and per-sample values to one file, to be committed or kept as an artifact.
 
     Training has a chance of its own: give rank --seeds 3 or more, better 5, unless the networks come by --weights.
     """
     from robustradar import gate
     from robustradar.gate.chance import FEWEST_SEEDS
+    from robustradar.values import counted
 
     kept = gate.of_run(run or _only_run(), store)
     gate.write(kept, baseline)
-    print(f"Written: {baseline}: {len(kept.cells)} cells of {len(kept.study['candidates'])} candidates.")
-    seeds = len(kept.study["seeds"])
+    candidates, seeds = len(kept.study["candidates"]), len(kept.study["seeds"])
+    if as_json:
+        told = {"written": str(baseline), "cells": len(kept.cells), "candidates": candidates, "seeds": seeds}
+        print(json.dumps(told, indent=1))
+    else:
+        print(f"Written: {baseline}: {counted(len(kept.cells), 'cell')} of {counted(candidates, 'candidate')}.")
     if seeds < FEWEST_SEEDS and set(kept.study["candidates"]) - set(kept.study["weights"]):
         print(
             f"{seeds} seed(s) say too little of training's own chance: where networks are trained anew, a change that the samples do not "

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustradar.cli import option
+from robustradar.cli import exit_code, option
 
 if TYPE_CHECKING:
     from robustradar import gate
     from robustradar.gate.form import View
 
-EXAMPLES = """Examples:
+EXAMPLES = f"""Examples:
 
   robustradar check --baseline robustness.json
 
   robustradar check --baseline robustness.json --weights papers/mlp=new.safetensors --tolerance robust_accuracy=0.02 --format github
 
-Exit codes: 0 no regression, 1 a regression, 2 wrong usage, 3 something could not be judged, 4 a needed plugin is broken, 130 interrupted.
+{exit_code.told(0, 1, 2, 3, 4, 130, own={0: "no regression", 1: "a regression", 3: "something could not be judged"})}
 """
 
 

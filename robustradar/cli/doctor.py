@@ -7,15 +7,15 @@ from dataclasses import asdict
 
 import typer
 
-from robustradar.cli import option
+from robustradar.cli import exit_code, option
 
-EXAMPLES = """Examples:
+EXAMPLES = f"""Examples:
 
   robustradar doctor
 
   robustradar doctor --arch papers/cnn --arch timm/resnet18 --data torchvision/cifar10 --metric tradeoff/influence --json
 
-Exit codes: 0 fine, 2 wrong usage, 3 something that the study needs is not supported, 4 a needed plugin is broken.
+{exit_code.told(0, 2, 3, 4, own={0: "fine", 3: "something that the study needs is not supported"})}
 """
 
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustradar.cli import completion, option
+from robustradar.cli import completion, exit_code, option
 
 if TYPE_CHECKING:
-    from robustradar.fidelity import Asked, Scoring, Truth
     from robustradar.values import Result
 
-EXAMPLES = """Examples:
+EXAMPLES = f"""Examples:
 
   robustradar fidelity --truth truth.csv --data digits --eps 0.1 --metric tradeoff/influence --out robustradar-results/fidelity
 
-  robustradar fidelity --truth table.csv --candidate 'papers/nasbench201:cell={arch}' --truth-column accuracy --score synflow:higher
+  robustradar fidelity --truth table.csv --candidate 'papers/nasbench201:cell={{arch}}' --truth-column accuracy --score synflow:higher
 
-Exit codes: 0 complete, 2 wrong usage, 3 a score failed for some candidates, 4 a needed plugin is broken, 130 interrupted.
+{exit_code.told(0, 2, 3, 4, 130, own={3: "a score failed for some candidates"})}
 """
 
 TruthFile = Annotated[
@@ -86,6 +87,7 @@ def fidelity(  # noqa: PLR0913, PLR0917 (one parameter an option)
     plugin: option.Plugin = None,
     as_json: option.Json = False,
     quiet: option.Quiet = False,
+    events: option.Events = None,
 ) -> None:
     """Judge scores by a table of truths: Kendall's τ, regret and recall, always beside trivial scores, with costs and a verdict.
 
@@ -99,6 +101,8 @@ def fidelity(  # noqa: PLR0913, PLR0917 (one parameter an option)
 
     if metric and run:
         raise UsageError("--run: got a run and --metric, expected one of them. Compute first with rank, then give all runs by --run.")
+    if events and not metric:
+        raise UsageError("--events: got no --metric, expected one: nothing is computed, so nothing happens. Give --metric, or drop it.")
     how = judging.Reading(candidate, truth_column, truth_sd, truth_cost, judging.part(part) if part else None, sample, seed)
     request = Request(None, data, norm, eps, attack, recipe, option.repeated(metric), seeds=seeds)
     scoring = judging.Scoring(request, not no_baselines, store, device.value, tuple(plugin or ()), registry)
@@ -108,7 +112,8 @@ def fidelity(  # noqa: PLR0913, PLR0917 (one parameter an option)
     if out is not None:
         write.writable(out)
     command = option.typed()
-    result = _computed(table, scoring, asked, command, quiet=quiet) if metric else None
+    hearing = partial(judging.computed, table, scoring, asked, command=command, listeners=option.listeners(events))
+    result = _heard(hearing, quiet=quiet) if metric else None
     runs += [document.Document.of(result)] if result else []
     found = judging.fidelity(table, runs, asked, scoring, command)
     print(form.as_json(found) if as_json else form.text(found), end="\n" * (not as_json))
@@ -121,11 +126,10 @@ def fidelity(  # noqa: PLR0913, PLR0917 (one parameter an option)
         raise typer.Exit(3)
 
 
-def _computed(table: Truth, scoring: Scoring, asked: Asked, command: str, *, quiet: bool) -> Result:
-    """The run that scores the table's candidates."""
+def _heard(computed: Callable[..., Result], *, quiet: bool) -> Result:
+    """The run that scores the table's candidates, with its progress shown."""
     from robustradar.cli.interruption import resumable
     from robustradar.cli.progress import listener
-    from robustradar.fidelity import computed
 
     with resumable(), listener(quiet=quiet) as progress:
-        return computed(table, scoring, asked, progress, command)
+        return computed(progress=progress)

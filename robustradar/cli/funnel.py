@@ -10,13 +10,15 @@ from typing import Annotated
 
 import typer
 
-from robustradar.cli import completion, option
+from robustradar.cli import completion, exit_code, option
 
-EXAMPLES = """Examples:
+EXAMPLES = f"""Examples:
 
   robustradar funnel untrained short long --registry stages.yaml --arch 'timm/resnet*' --dry-run
 
   robustradar funnel short long --registry stages.yaml --tau short=0.8 --keep-best 0.9 --out results
+
+{exit_code.told(0, 2, 3, 4, 130)}
 """
 
 JSON_NAME, MARKDOWN_NAME = "funnel.json", "funnel.md"
@@ -54,6 +56,7 @@ def funnel(  # noqa: PLR0913, PLR0917 (one parameter an option)
     dry_run: DryRun = False,
     as_json: option.Json = False,
     quiet: option.Quiet = False,
+    events: option.Events = None,
 ) -> None:
     """Rank by cheap studies first and by dearer ones who is left, so that the best stays with a stated chance.
 
@@ -74,7 +77,7 @@ def funnel(  # noqa: PLR0913, PLR0917 (one parameter an option)
         print(json.dumps({"stages": [stage.json() for stage in prepared]}, indent=1) if as_json else form.plan(prepared))
         return
     write.writable(out)
-    work = funneling.Work(store, out, device.value, option.typed(), partial(listener, quiet=quiet))
+    work = funneling.Work(store, out, device.value, option.typed(), partial(listener, quiet=quiet), partial(option.listeners, events))
     with resumable():
         found = funneling.run(asked, prepared, work)
     document = json.dumps(found.json(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"

@@ -70,8 +70,17 @@ Store = Annotated[Path, typer.Option("--store", metavar="DIR", help="Finished wo
 Registry = Annotated[Path | None, typer.Option("--registry", metavar="FILE", help="Your own registry.yaml; its entries override ours.")]
 Plugin = Annotated[list[str] | None, typer.Option("--plugin", metavar="FILE|MODULE", help="A plugin that is not installed. Repeat it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to write the results [default: robustradar-results/STUDY].")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Where to write the results [default: robustradar-results/STUDY; where options say or change what is ranked, a folder for "
+        "each such request, STUDY-DIGEST or rank-DIGEST].",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+Events = Annotated[Path | None, typer.Option("--events", metavar="FILE", help="Append what happens to it, one JSON object a line.")]
 
 STORE = Path(".robustradar/store")
 
@@ -84,3 +93,14 @@ def repeated(given: list[str] | None) -> tuple[str, ...] | None:
 def typed() -> str:
     """The command as it was typed, for provenance."""
     return shlex.join(["robustradar", *sys.argv[1:]])
+
+
+def listeners(events: Path | None) -> dict[str, object]:
+    """Who hears of a run, by the name that a warning gives them: the event log, if there is to be one.
+
+    Raises:
+        UsageError: The log cannot be written.
+    """
+    from robustradar.events import EventLog
+
+    return {} if events is None else {f"--events {events}": EventLog(events)}

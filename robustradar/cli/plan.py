@@ -8,13 +8,15 @@ from typing import Annotated
 
 import typer
 
-from robustradar.cli import option
+from robustradar.cli import exit_code, option
 
-EXAMPLES = """Examples:
+EXAMPLES = f"""Examples:
 
   robustradar plan quickstart
 
   robustradar plan --arch papers/cnn --data npz:path=mine.npz --metric robust-accuracy-trained --seeds 3 --json
+
+{exit_code.told(0, 2, 4)}
 """
 
 # So that the options of `rank` can be pasted here as they are.

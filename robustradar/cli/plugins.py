@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustradar.cli import completion, option
+from robustradar.cli import completion, exit_code, option
 
 if TYPE_CHECKING:
     from robustradar.conformance import Verdict
 
 
 class Kind(StrEnum):
-    """What can be declared."""
+    """What can be listed: what plugins declare, and the registry's studies."""
 
     ARCHITECTURE = "architecture"
     DATASET = "dataset"
@@ -26,6 +26,7 @@ class Kind(StrEnum):
     METRIC = "metric"
     RANKER = "ranker"
     REPORTER = "reporter"
+    STUDY = "study"
 
 
 class Scaffold(StrEnum):
@@ -44,20 +45,31 @@ app = typer.Typer(
 )
 
 
-@app.command("list", epilog="Examples:\n\n  robustradar plugins list\n\n  robustradar plugins list attack --json")
+@app.command(
+    "list", epilog="Examples:\n\n  robustradar plugins list\n\n  robustradar plugins list attack --json\n\n" + exit_code.told(0, 2, 4)
+)
 def list_(
-    kind: Annotated[Kind | None, typer.Argument(help="List every declaration of this kind instead.")] = None,
+    kind: Annotated[Kind | None, typer.Argument(help="List every declaration of this kind instead, or the named studies.")] = None,
+    registry: option.Registry = None,
     plugin: option.Plugin = None,
     as_json: option.Json = False,
 ) -> None:
-    """List plugins with their distribution, version and state; or all declarations of a kind."""
+    """List plugins with their distribution, version and state; or all declarations of a kind, or the named studies."""
     from robustradar import inventory
 
-    found = inventory.plugins(plugin or ()) if kind is None else inventory.declarations(kind.value, plugin or ())
+    match kind:
+        case None:
+            found = inventory.plugins(plugin or ())
+        case Kind.STUDY:
+            found = inventory.studies(registry)
+        case _:
+            found = inventory.declarations(kind.value, plugin or (), registry)
     print(json.dumps(found, indent=1) if as_json else inventory.text(found))
 
 
-@app.command(epilog="Examples:\n\n  robustradar plugins show native/pgd\n\n  robustradar plugins show papers/cnn --json")
+@app.command(
+    epilog="Examples:\n\n  robustradar plugins show native/pgd\n\n  robustradar plugins show papers/cnn --json\n\n" + exit_code.told(0, 2)
+)
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A plugin, or plugin/name.")],
     plugin: option.Plugin = None,
@@ -71,7 +83,8 @@ def show(
 
 
 @app.command(
-    epilog="Examples:\n\n  robustradar plugins new attack noisy-signs\n\n  robustradar plugins new metric flatness --out ../flatness"
+    epilog="Examples:\n\n  robustradar plugins new attack noisy-signs\n\n  robustradar plugins new metric flatness --out ../flatness\n\n"
+    + exit_code.told(0, 2)
 )
 def new(
     kind: Annotated[Scaffold, typer.Argument(help="What the plugin is to declare.")],
@@ -91,7 +104,10 @@ def new(
     typer.echo(f"Now: cd {folder} && pip install -e . && robustradar plugins check {name} && pytest", err=True)
 
 
-@app.command(epilog="Examples:\n\n  robustradar plugins check signs.py\n\n  robustradar plugins check native/square:queries=100 --json")
+@app.command(
+    epilog="Examples:\n\n  robustradar plugins check signs.py\n\n  robustradar plugins check native/square:queries=100 --json\n\n"
+    + exit_code.told(0, 2, 4, own={4: "a clause is broken"})
+)
 def check(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A plugin, plugin/name with parameters, or a Python file.")],
     plugin: option.Plugin = None,
@@ -99,6 +115,7 @@ def check(
 ) -> None:
     """Check that a plugin keeps its contract, clause by clause; exit code 4 if a clause is broken."""
     from robustradar import conformance
+    from robustradar.values import counted
 
     found: list[Verdict] = []
     for verdict in conformance.check([name], plugin or ()):
@@ -109,11 +126,14 @@ def check(
     if as_json:
         print(json.dumps([verdict.json() for verdict in found], indent=1, ensure_ascii=False))
     else:
-        print(f"\n{count['kept']} clauses kept, {count['broken']} broken, {count['not tried']} not tried.")
+        print(f"\n{counted(count['kept'], 'clause')} kept, {count['broken']} broken, {count['not tried']} not tried.")
     raise typer.Exit(4 if count["broken"] else 0)
 
 
-@app.command(epilog="Examples:\n\n  robustradar plugins doctor\n\n  robustradar plugins doctor --plugin signs.py --json")
+@app.command(
+    epilog="Examples:\n\n  robustradar plugins doctor\n\n  robustradar plugins doctor --plugin signs.py --json\n\n"
+    + exit_code.told(0, 2, 4, own={4: "a plugin is broken"})
+)
 def doctor(plugin: option.Plugin = None, as_json: option.Json = False) -> None:
     """Say of every plugin whether it loads, why not and where, and what importing it takes; exit code 4 if one is broken."""
     from robustradar.doctor import plugin as plugins
@@ -123,7 +143,10 @@ def doctor(plugin: option.Plugin = None, as_json: option.Json = False) -> None:
     raise typer.Exit(4 if any(row["state"] == "broken" for row in found) else 0)
 
 
-@app.command(epilog="Examples:\n\n  robustradar plugins disable signs\n\n  ROBUSTRADAR_DISABLE=signs,art robustradar rank quickstart")
+@app.command(
+    epilog="Examples:\n\n  robustradar plugins disable signs\n\n  ROBUSTRADAR_DISABLE=signs,art robustradar rank quickstart\n\n"
+    + exit_code.told(0, 2)
+)
 def disable(
     name: Annotated[str, typer.Argument(metavar="NAME", help="An installed plugin, broken or not.", autocompletion=completion.plugins)],
 ) -> None:
@@ -134,7 +157,7 @@ def disable(
     print(f"Disabled: {name}, in {disabling.file()}. Enable it: robustradar plugins enable {name}.")
 
 
-@app.command(epilog="Examples:\n\n  robustradar plugins enable signs\n\n  robustradar plugins enable art")
+@app.command(epilog="Examples:\n\n  robustradar plugins enable signs\n\n  robustradar plugins enable art\n\n" + exit_code.told(0, 2))
 def enable(name: Annotated[str, typer.Argument(metavar="NAME", help="A disabled plugin.")]) -> None:
     """Take a plugin in again that was disabled."""
     from robustradar import disabling

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from robustradar import progress
-from robustradar.values import Failed, FitSpec, Measurement, Outcome
+from robustradar.values import Failed, FitSpec, Measurement, Outcome, counted
 
 # A plain line for every epoch of a long run would drown a log.
 _SECONDS_BETWEEN_LINES = 5.0
@@ -140,7 +140,7 @@ class Bar:
         """The bar's length."""
         self._trains, total = epochs > 0, epochs or measurements
         unit = "epochs" if self._trains else "measurements"
-        self._bar.update(self._task, total=total or 1, unit=unit, description=f"{measurements} measurements to make")
+        self._bar.update(self._task, total=total or 1, unit=unit, description=f"{counted(measurements, 'measurement')} to make")
 
     def added(self, epochs: int) -> None:
         """The bar grows; one of measurements starts afresh."""
@@ -178,7 +178,7 @@ class Lines:
     def planned(self, epochs: int, measurements: int) -> None:
         """What lies ahead."""
         self._total, self._measurements = epochs, measurements
-        self.note(f"{epochs} epochs to train, {measurements} measurements to make")
+        self.note(f"{counted(epochs, 'epoch')} to train, {counted(measurements, 'measurement')} to make")
 
     def added(self, epochs: int) -> None:
         """More lies ahead."""

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from robustradar.cli import option
+from robustradar.cli import exit_code, option
 
-EXAMPLES = """Examples:
+if TYPE_CHECKING:
+    from robustradar.registry import Request
+
+EXAMPLES = f"""Examples:
 
   robustradar rank quickstart
 
   robustradar rank --arch papers/mlp --arch papers/cnn:width=32 --data npz:path=mine.npz --eps 8/255 --plugin mynets.py --arch mynets/tiny
-"""
 
-Events = Annotated[Path | None, typer.Option("--events", metavar="FILE", help="Append what happens to it, one JSON object a line.")]
+{exit_code.told(0, 2, 3, 4, 130)}
+"""
 
 
 def rank(  # noqa: PLR0913, PLR0917 (one parameter an option)
@@ -39,7 +44,7 @@ def rank(  # noqa: PLR0913, PLR0917 (one parameter an option)
     plugin: option.Plugin = None,
     as_json: option.Json = False,
     quiet: option.Quiet = False,
-    events: Events = None,
+    events: option.Events = None,
 ) -> None:
     """Score and rank architectures: train what is needed, measure, and write the results.
 
@@ -48,15 +53,14 @@ def rank(  # noqa: PLR0913, PLR0917 (one parameter an option)
     from robustradar import screening
     from robustradar.cli.interruption import resumable
     from robustradar.cli.progress import listener
-    from robustradar.events import EventLog
     from robustradar.registry import Request
     from robustradar.report import table, write
 
     flags = Request(option.repeated(arch), data, norm, eps, attack, recipe, option.repeated(metric), ranker, seeds=seeds)
-    folder = out or Path("robustradar-results") / (study or screening.UNNAMED)
+    folder = out or _folder(study, flags, weights or [], [*(plugin or []), str(registry)])
     prepared = screening.prepare(study, flags, registry_file=registry, plugins=plugin or (), weights=weights or ())
     write.writable(folder)
-    listeners = {} if events is None else {f"--events {events}": EventLog(events)}
+    listeners = option.listeners(events)
     with resumable(), listener(quiet=quiet) as progress:
         result = screening.rank(prepared, store=store, device=device.value, progress=progress, command=option.typed(), listeners=listeners)
     files = write.write(result, prepared.reporters(), folder)
@@ -65,3 +69,15 @@ def rank(  # noqa: PLR0913, PLR0917 (one parameter an option)
     if result.failed:
         print(f"{len(result.failed)} of {len(result.scores)} cells failed; their reasons are in the results.", file=sys.stderr)
         raise typer.Exit(3)
+
+
+def _folder(study: str | None, flags: Request, weights: list[str], sources: list[str]) -> Path:
+    """Where results go without --out: the study's own folder, or one for just this request, so that none overwrites another's."""
+    from robustradar import screening
+    from robustradar.registry import Request
+
+    name = study or screening.UNNAMED
+    if study is None or weights or flags != Request():
+        asked = [[key, value] for key, value in vars(flags).items() if value is not None]
+        name += f"-{hashlib.sha256(json.dumps([asked, weights, sources]).encode()).hexdigest()[:8]}"
+    return Path("robustradar-results") / name

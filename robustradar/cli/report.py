@@ -8,13 +8,15 @@ from typing import Annotated
 
 import typer
 
-from robustradar.cli import option
+from robustradar.cli import exit_code, option
 
-EXAMPLES = """Examples:
+EXAMPLES = f"""Examples:
 
   robustradar report robustradar-results/quickstart --figures
 
   robustradar report results/before results/after --reporter markdown --out results/compared
+
+{exit_code.told(0, 2, 4)}
 """
 
 _TOGETHER = Path("robustradar-results") / "report"

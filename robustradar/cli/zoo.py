@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from robustradar.cli import option
+from robustradar.cli import exit_code, option
 
 app = typer.Typer(help="Make truth tables, to calibrate scores on data of your own.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -23,7 +23,8 @@ def zoo() -> None:
 
 @app.command(
     epilog="Examples:\n\n  robustradar zoo truth --arch papers/mlp --arch 'papers/cnn:width=16' --data digits --eps 0.1 --out truth.csv\n\n"
-    "  robustradar zoo truth --arch 'papers/vgg*' --data torchvision/CIFAR10 --seeds 3 --recipe standard:epochs=100 --out truth.csv"
+    "  robustradar zoo truth --arch 'papers/vgg*' --data torchvision/CIFAR10 --seeds 3 --recipe standard:epochs=100 --out truth.csv\n\n"
+    + exit_code.told(0, 2, 3, 4, 130)
 )
 def truth(  # noqa: PLR0913, PLR0917 (one parameter an option)
     out: Out,
@@ -40,6 +41,7 @@ def truth(  # noqa: PLR0913, PLR0917 (one parameter an option)
     plugin: option.Plugin = None,
     as_json: option.Json = False,
     quiet: option.Quiet = False,
+    events: option.Events = None,
 ) -> None:
     """Train candidates adversarially in full, measure them by a strong attack, and write the table that fidelity takes as --truth.
 
@@ -59,8 +61,9 @@ def truth(  # noqa: PLR0913, PLR0917 (one parameter an option)
     flags = Request(option.repeated(arch), data, norm, eps, attack, recipe, seeds=seeds)
     prepared = screening.prepare(zoo.STUDY, flags, registry_file=registry, plugins=plugin or ())
     write.writable(out.parent)
+    listeners = option.listeners(events)
     with resumable(), listener(quiet=quiet) as progress:
-        result = screening.rank(prepared, store=store, device=device.value, progress=progress, command=option.typed())
+        result = screening.rank(prepared, store=store, device=device.value, progress=progress, command=option.typed(), listeners=listeners)
     rows = zoo.rows(Document.of(result))
     written = write.put(out, zoo.table(rows))
     shown = [{name: row[name] for name in ("candidate", "truth", "sd", "cost", "parameters", "clean_accuracy", "reason")} for row in rows]

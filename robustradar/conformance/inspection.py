@@ -164,7 +164,7 @@ def _of_name(catalog: Catalog, text: str) -> list[Inspection]:
         if broken:
             return [Inspection(broken[0].name, broken[0].error)]
         names = [plugin.name for plugin in catalog.plugins if plugin.name != KIT] + [i for ids in declared.values() for i in ids]
-        raise UsageError(unknown("NAME", bare, names))
+        raise UsageError(unknown("NAME", bare, names, "robustradar plugins list"))
     return [_of(catalog, kind, text) for kind in kinds]
 
 

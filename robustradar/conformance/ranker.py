@@ -12,7 +12,7 @@ from robustradar.conformance import trace
 from robustradar.conformance.clause import Breach, Subject
 from robustradar.contract.ranker import ScoreTable
 from robustradar.errors import UsageError
-from robustradar.values import Column, Failed, Measured, Outcome, Ranking, RankingRow, Score, Skipped
+from robustradar.values import Column, Failed, Measured, Outcome, Ranking, RankingRow, Score, Skipped, counted
 
 _ACCURACY, _LOSS, _SIZE = (
     Column("clean_accuracy", "higher", "fraction"),
@@ -64,7 +64,8 @@ def ranked(subject: Subject, given: ScoreTable) -> dict[str, RankingRow]:
             raise Breach(got, f"1 <= rank_low <= rank <= rank_high <= {len(ranking.rows)} and a finite score")
         before = sum(other.rank < row.rank for other in ranking.rows)
         if row.rank != before + 1:
-            raise Breach(f"rank {row.rank} behind {before} candidates", f"{before + 1}", "Equal scores share the better rank: 1, 2, 2, 4.")
+            got = f"rank {row.rank} behind {counted(before, 'candidate')}"
+            raise Breach(got, f"{before + 1}", "Equal scores share the better rank: 1, 2, 2, 4.")
     json.dumps([vars(row) for row in ranking.rows])
     return rows
 

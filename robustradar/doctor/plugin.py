@@ -121,13 +121,14 @@ def _notes(plugin: Plugin, probe: dict[str, Any], plugins: Sequence[Plugin]) -> 
     for extra, lacking in extras(plugin.distribution).items():
         if lacking and (alone or extra == plugin.name):
             yield f"its extra is not installed, which brings {', '.join(lacking)}: pip install '{plugin.distribution}[{extra}]'."
-    clashes = {
+    clashes = {  # those within a distribution are its makers' choice
         item.name: f"{other.name}/{item.name}"
         for kind, items in plugin.declarations.items()
         for item in items
         for other in plugins
-        if other is not plugin and any(item.name == theirs.name for theirs in other.declarations.get(kind, ()))
+        if other.distribution != plugin.distribution and any(item.name == theirs.name for theirs in other.declarations.get(kind, ()))
     }
     if clashes:
         shown = ", ".join(list(clashes.values())[:_CLASHES]) + (", …" if len(clashes) > _CLASHES else "")
-        yield f"{len(clashes)} of its names are others' too ({shown}): users type {plugin.name}/ in front."
+        names = "1 of its names is another's" if len(clashes) == 1 else f"{len(clashes)} of its names are others'"
+        yield f"{names} too ({shown}): users type {plugin.name}/ in front."

@@ -12,6 +12,7 @@ from robustradar.fidelity.statistic import ALIKE, DRAWS, POOL, POOLS
 from robustradar.report.cell import number
 from robustradar.report.markdown import console, escaped
 from robustradar.report.svg import printable
+from robustradar.values import counted
 
 _NONE = "–"
 _LENGTH = 300
@@ -38,7 +39,7 @@ def markdown(found: Fidelity) -> str:
         _table(found, "github", escaped),
         "\n".join(f"- {escaped(remark)}" for remark in remarks(found)),
         "## Against the trivial scores",
-        "Kendall's τ less the trivial score's, with the interval of a paired bootstrap over candidates.",
+        difference_words(),
         _grid(differences(found), difference_heads(found), "github", escaped),
         "## Choosing by a score",
         choice_words(),
@@ -54,7 +55,7 @@ def subject(found: Fidelity) -> str:
     truth = found.truth
     taken = [f"part {truth['part']}"] if truth["part"] else []
     taken += [f"a sample of {truth['sample']}, seed {truth['seed']}"] if truth["sample"] else []
-    untold = [f"{truth['without_truth']} rows without a truth left out"] if truth["without_truth"] else []
+    untold = [f"{counted(truth['without_truth'], 'row')} without a truth left out"] if truth["without_truth"] else []
     beside = f" ({'; '.join([*taken, *untold])})" if taken or untold else ""
     return (
         f"Truth: {truth['column']} of {truth['file']}, {truth['candidates']} candidates{beside}, "
@@ -139,7 +140,7 @@ def remarks(found: Fidelity) -> list[str]:
     elif found.truth["noise_known"]:
         known = f"{found.truth['noise_known']} of {found.truth['candidates']}"
         told.append(f"The truth's standard deviation is known for {known} candidates only: there is no noise ceiling.")
-    return told + _missing(found)
+    return told + found.warnings + _missing(found)
 
 
 def _missing(found: Fidelity) -> list[str]:
@@ -158,7 +159,7 @@ def _missing(found: Fidelity) -> list[str]:
 
 def difference_heads(found: Fidelity) -> list[str]:
     """Of the table of differences."""
-    return ["score", "less", *(f"τ {name}" for name in found.slices)]
+    return ["score", "less", *(f"τ {name}" for name in found.slices), "partial τ"]
 
 
 def differences(found: Fidelity) -> list[list[str]]:
@@ -167,9 +168,24 @@ def differences(found: Fidelity) -> list[list[str]]:
     for judgement in found.judgements:
         if not judgement.trivial:
             for to in dict.fromkeys(d.to for d in judgement.differences):
-                by_slice = {d.slice: f"{d.tau:+.2f} [{d.low:+.2f}, {d.high:+.2f}]" for d in judgement.differences if d.to == to}
-                rows.append([judgement.name, to, *(by_slice.get(name, _NONE) for name in found.slices)])
+                by_slice = {d.slice: d for d in judgement.differences if d.to == to}
+                taus = [_between(d.tau, d.low, d.high) if (d := by_slice.get(name)) else _NONE for name in found.slices]
+                known = _between(d.partial, d.partial_low, d.partial_high) if (d := by_slice.get("all")) else _NONE
+                rows.append([judgement.name, to, *taus, known])
     return rows
+
+
+def _between(value: float | None, low: float | None, high: float | None) -> str:
+    """A signed number with its interval."""
+    return _NONE if value is None or low is None or high is None else f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def difference_words() -> str:
+    """What the table of differences says."""
+    return (
+        "Kendall's τ less the trivial score's, with the interval of a paired bootstrap over candidates; and over all candidates the "
+        "partial τ, what the score tells of the truth that the trivial one does not: about 0 is nothing, however high its own τ."
+    )
 
 
 def choice_words() -> str:

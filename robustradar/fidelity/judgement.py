@@ -17,6 +17,9 @@ from robustradar.values import JSON
 SCHEMA = "robustradar-fidelity/1"
 # More candidates without a number than this are flagged: who is left out may be who is hard to foretell.
 GAP = 0.05
+# More scores than this are remarked on; chosen here: of five scores that are worth the same, the best looks better by about one standard
+# deviation of its tau.
+MANY = 5
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,19 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Difference:
-    """Tau of a score less tau of a trivial one, on the candidates that have both, with its paired bootstrap interval."""
+    """A score against a trivial one, on the candidates that have both, with paired bootstrap intervals.
+
+    Attributes:
+        to: The trivial one.
+        slice: Of the candidates.
+        candidates: How many have both.
+        tau: Tau of the score less that of the trivial one.
+        low: Lower end.
+        high: Upper end.
+        partial: Kendall's partial tau of the score given the trivial one, over all candidates only; None: one of them is the other's.
+        partial_low: Lower end.
+        partial_high: Upper end.
+    """
 
     to: str
     slice: str
@@ -60,6 +75,9 @@ class Difference:
     tau: float
     low: float
     high: float
+    partial: float | None = None
+    partial_low: float | None = None
+    partial_high: float | None = None
 
     @property
     def better(self) -> bool:
@@ -142,6 +160,17 @@ class Fidelity:
         return list(self.truth["slices"])
 
     @property
+    def warnings(self) -> list[str]:
+        """What is to be known of all scores together before one of them is trusted."""
+        count = sum(not j.trivial and j.slices["all"].tau is not None for j in self.judgements)
+        if count <= MANY:
+            return []
+        return [
+            f"{count} scores were judged: each interval and verdict is of one score alone, and the best of so many looks better than it "
+            "is. Report it on a part of the table that it was not chosen on (--part)."
+        ]
+
+    @property
     def failed(self) -> list[Judgement]:
         """The scores that failed for some candidates."""
         return [judgement for judgement in self.judgements if judgement.failed]
@@ -152,6 +181,7 @@ class Fidelity:
             "schema": SCHEMA,
             "truth": dict(self.truth),
             "ceiling": dict(self.ceiling),
+            "warnings": self.warnings,
             "scores": [
                 {
                     **{name: getattr(j, name) for name in ("name", "direction", "candidates", "missing", "failed", "verdict", "flags")},
@@ -274,7 +304,15 @@ class _Court:
         ends = statistic.interval(draws - others)
         if math.isnan(one - two) or ends is None:
             return None
-        return Difference(trivial.name, whole.name, len(part.members), one - two, *ends)
+        known = self._partial(score, trivial, part) if whole.name == "all" else ()
+        return Difference(trivial.name, whole.name, len(part.members), one - two, *ends, *known)
+
+    def _partial(self, score: Judgeable, trivial: Judgeable, part: Slice) -> tuple[float, ...]:
+        """Partial tau and its interval; nothing where the two are one order."""
+        taus = self._tau(score, part), self._tau(trivial, part), statistic.tau(score.values, trivial.values, part, self._counts)
+        value = float(statistic.partial(*(np.asarray(tau) for tau, _ in taus)))
+        ends = statistic.interval(statistic.partial(*(draws for _, draws in taus)))
+        return () if math.isnan(value) or ends is None else (value, *ends)
 
 
 def _verdict(score: Judgeable, everyone: Agreement, differences: Sequence[Difference], words: Mapping[str, str]) -> str:

@@ -11,14 +11,17 @@ from robustradar.report.page import parts, policy
 from robustradar.report.svg import printable
 
 NAME = "fidelity.html"
-# The one figure has the page's width.
-_WIDE = ".panels { grid-template-columns: minmax(0, 44rem); }\n.panels svg { max-width: 44rem; }\n"
+# The one figure has the page's width; intervals stand below their numbers, so that the verdict fits beside them.
+_STYLE = (
+    ".panels { grid-template-columns: minmax(0, 44rem); }\n.panels svg { max-width: 44rem; }\n"
+    "table[data-sort] .interval { display: block; }\n"
+)
 
 
 def page(found: Fidelity) -> str:
     """The whole file. Nothing is loaded from elsewhere, and every name stays text."""
     environment, style, script = parts("fidelity")
-    style += _WIDE
+    style += _STYLE
     drawn = figure.panel(found)
     made = environment.get_template("page.html").render(
         policy=policy(style, script),
@@ -33,7 +36,7 @@ def page(found: Fidelity) -> str:
         tables=[
             (
                 "Against the trivial scores",
-                "Kendall's τ less the trivial score's, with the interval of a paired bootstrap over candidates.",
+                form.difference_words(),
                 _words("Differences", form.difference_heads(found), form.differences(found)),
             ),
             ("Choosing by a score", form.choice_words(), _words("Choices", form.choice_heads(), form.choices(found))),
@@ -67,7 +70,9 @@ def _row(judgement: Judgement, found: Fidelity) -> tuple[Cell, ...]:
     spent = None if price is None else price.passes if price.share is None else price.share
     sorts = [judgement.candidates, *(judgement.slices[s].tau for s in found.slices), judgement.slices["all"].pool_regret, spent]
     words, *numbers, verdict = form.row(judgement, found)
-    return (Cell(words), *(Cell(told, sort) for told, sort in zip(numbers, sorts, strict=True)), Cell(verdict))
+    parted = (told.partition(" [") for told in numbers)
+    cells = (Cell(point, sort, interval=opened.strip() + rest) for (point, opened, rest), sort in zip(parted, sorts, strict=True))
+    return (Cell(words), *cells, Cell(verdict))
 
 
 def _words(caption: str, heads: list[str], rows: list[list[str]]) -> Grid:

@@ -48,7 +48,7 @@ class Scoring:
 
     def catalog(self) -> Catalog:
         """What is declared."""
-        return Catalog(host.load(self.plugins), registry.load(self.registry).aliases)
+        return Catalog(host.needed(self.plugins), registry.load(self.registry).aliases)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,14 @@ class Asked:
     rankers: tuple[str, ...] = ()
 
 
-def computed(truth: Truth, scoring: Scoring, asked: Asked | None = None, progress: Progress | None = None, command: str = "") -> Result:
+def computed(
+    truth: Truth,
+    scoring: Scoring,
+    asked: Asked | None = None,
+    progress: Progress | None = None,
+    command: str = "",
+    listeners: Mapping[str, object] | None = None,
+) -> Result:
     """Scores a table's candidates, with the trivial scores beside: `rank` on them, from the store as far as that goes.
 
     Args:
@@ -75,6 +82,7 @@ def computed(truth: Truth, scoring: Scoring, asked: Asked | None = None, progres
         asked: What will be judged; what is wrong in it is told before anything is trained.
         progress: Who is told.
         command: What was typed, for the result's provenance.
+        listeners: Objects that hear of the run, by their names.
 
     Raises:
         UsageError: A candidate, score, name or number is wrong.
@@ -86,7 +94,7 @@ def computed(truth: Truth, scoring: Scoring, asked: Asked | None = None, progres
     request = dataclasses.replace(scoring.request, architectures=candidates, metrics=(*(scoring.request.metrics or ()), *beside))
     prepared = screening.prepare(None, request, registry_file=scoring.registry, plugins=scoring.plugins)
     _check(truth, asked or Asked(), prepared)
-    return screening.rank(prepared, store=scoring.store, device=scoring.device, progress=progress, command=command)
+    return screening.rank(prepared, store=scoring.store, device=scoring.device, progress=progress, command=command, listeners=listeners)
 
 
 def _check(truth: Truth, asked: Asked, prepared: screening.Prepared) -> None:

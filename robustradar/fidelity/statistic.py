@@ -142,6 +142,25 @@ def _rows(n: int) -> Iterator[Places]:
     return (np.arange(start, min(start + size, n)) for start in range(0, n, size))
 
 
+def partial(score: Floats, given: Floats, both: Floats) -> Floats:
+    """Kendall's partial tau of score and truth, given a third order: what the score knows of the truth that the third does not.
+
+    (tau_st - tau_sg * tau_gt) / sqrt((1 - tau_sg**2) * (1 - tau_gt**2)), Kendall (1942); nan where the third is one of both.
+
+    Args:
+        score: tau of score and truth [...].
+        given: tau of the third and the truth [...].
+        both: tau of score and third [...].
+
+    Example:
+        >>> partial(np.array(0.5), np.array(0.5), np.array(0.0)).round(4)
+        0.5774
+    """
+    rest = (1 - both**2) * (1 - given**2)
+    found: Floats = np.divide(score - both * given, np.sqrt(rest), out=np.full(np.shape(rest), np.nan), where=rest > 1e-12)
+    return found
+
+
 def interval(draws: Floats) -> tuple[float, float] | None:
     """The percentile interval of 95 % of the draws that have a value; None where none has."""
     known = draws[~np.isnan(draws)]

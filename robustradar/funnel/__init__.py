@@ -21,7 +21,7 @@ from robustradar.provenance import engine
 from robustradar.registry import Request
 from robustradar.report import write
 from robustradar.screening import Prepared
-from robustradar.values import JSON, Cost, Ranking, RankingRow, Result
+from robustradar.values import JSON, Cost, Ranking, RankingRow, Result, counted
 
 SCHEMA = "robustradar-funnel/1"
 KEEP_BEST = 0.95
@@ -202,6 +202,7 @@ class Work:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         command: What was typed.
         watch: Who is told of a stage's progress.
+        listeners: Who hears of a stage by the hooks that plugins have for it, as in `screening.rank`.
     """
 
     store: Path
@@ -209,6 +210,7 @@ class Work:
     device: str
     command: str
     watch: Callable[[], AbstractContextManager[Progress]]
+    listeners: Callable[[], Mapping[str, object]] = dict
 
 
 def prepare(asked: Asked) -> tuple[Stage, ...]:
@@ -221,11 +223,13 @@ def prepare(asked: Asked) -> tuple[Stage, ...]:
     names = asked.stages
     _check(asked)
     known = registry.load(asked.registry_file)
+    for name in names:
+        known.study(name, asked.flags, "STAGE")
     taus = [_tau(asked, known, name) for name in names[:-1]]
     studies: list[Prepared] = []
     flags = asked.flags
     for name in names:
-        studies.append(screening.prepare(name, flags, registry_file=asked.registry_file, plugins=asked.plugins))
+        studies.append(screening.prepare(name, flags, registry_file=asked.registry_file, plugins=asked.plugins, others=studies))
         flags = replace(flags, architectures=tuple(candidate.label for candidate in studies[0].study.candidates))
     n = len(studies[0].study.candidates)
     cuts = [(*tau, *first) for tau, first in zip(taus, firsts(n, [tau for tau, _ in taus], asked.keep_best), strict=True)]
@@ -247,9 +251,12 @@ def run(asked: Asked, stages: tuple[Stage, ...], work: Work) -> Funneled:
         prepared = _among(stage.prepared, left)
         folder = work.out / f"{n}-{stage.name.replace('/', '-')}"
         write.writable(folder)
+        hearing = work.listeners()
         with work.watch() as progress:
-            progress.note(f"stage {n} of {len(stages)}, {stage.name}: {len(left)} candidate{'s' * (len(left) != 1)}")
-            result = screening.rank(prepared, store=work.store, device=work.device, progress=progress, command=work.command)
+            progress.note(f"stage {n} of {len(stages)}, {stage.name}: {counted(len(left), 'candidate')}")
+            result = screening.rank(
+                prepared, store=work.store, device=work.device, progress=progress, command=work.command, listeners=hearing
+            )
         write.write(result, prepared.reporters(), folder)
         # Whoever may stand among the first is not told apart from them; ties share their rank.
         left = tuple(row.candidate for row in result.ranking.rows if stage.tau is None or row.rank_low <= stage.first)

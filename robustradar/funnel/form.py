@@ -13,20 +13,19 @@ from robustradar.report.cell import number
 from robustradar.report.markdown import console, escaped
 from robustradar.report.svg import printable
 
-_PLAN = ["stage", "Kendall's tau", "from", "first that go on", "best kept with"]
+_PLAN = ["stage", "tau", "candidates", "first", "best kept with"]
 _STAGES = ["stage", "tau", "candidates", "first", "kept", "cut", "no rank", "samples passed", "seconds", "best kept with"]
 _CUT = ["candidate", "cut by", "rank there", "95 %"]
 
 
 def plan(stages: Sequence[Stage]) -> str:
     """What a funnel will do, for `--dry-run`."""
-    n = len(stages[0].prepared.study.candidates)
+    candidates = [f"{len(stages[0].prepared.study.candidates)}", *(f">= {stage.first}" for stage in stages)]
     rows = []
     for place, stage in enumerate(stages, 1):
-        first = f"{stage.first} of {n}" if stage.tau is not None else ""
-        chance = f">= {_chance(stages[:place])}"
-        rows.append([f"{place} {stage.name}", "" if stage.tau is None else f"{stage.tau:g}", stage.source, first, chance])
-    shown = tabulate(rows, _PLAN, tablefmt="simple", disable_numparse=True)
+        tau, first = ("", "") if stage.tau is None else (f"{stage.tau:g}", f"{stage.first}")
+        rows.append([f"{place} {stage.name}", tau, candidates[place - 1], first, f">= {_chance(stages[:place])}"])
+    shown = tabulate(rows, _PLAN, tablefmt="simple", disable_numparse=True, colalign=["left", *["right"] * 4])
     return f"{shown}\n\n{_assumption(stages)}\nWho cannot be told from those by the 95 % interval of the rank goes on as well."
 
 

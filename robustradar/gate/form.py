@@ -17,6 +17,7 @@ from robustradar.gate.compare import Comparison, Row, Verdict
 from robustradar.report.flag import meaning
 from robustradar.report.markdown import escaped
 from robustradar.report.svg import printable
+from robustradar.values import counted
 
 SCHEMA = "robustradar-check/1"
 SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -195,7 +196,7 @@ def summary(comparison: Comparison) -> str:
     """How many cells there are of each verdict."""
     told = [f"{len(rows)} {words}" for verdict, words in _WORDS.items() if verdict != "same" and (rows := comparison.of(verdict))]
     lead = {"regression": "Regression", "unjudged": "Not judged"}.get(comparison.verdict, "No regression")
-    return f"{lead}: {len(comparison.rows)} cells compared{', ' * bool(told)}{', '.join(told)}."
+    return f"{lead}: {counted(len(comparison.rows), 'cell')} compared{', ' * bool(told)}{', '.join(told)}."
 
 
 def _fingerprint(row: Row) -> str:

@@ -1,8 +1,9 @@
-"""From places in several columns to a truth of which some values are known: ridge regression around equal weights.
+"""From places in several columns to a truth of which some values are known: ridge regression around equal weights, none below zero.
 
 NumPy and SciPy only. Features are standings, places in a column as numbers from 0 (last) to 1 (first), so that the equal weights of the
 mean rank are the natural centre: without penalty's pull the weights are least squares', with an infinite one the order is the mean
-rank's. L candidates of C have a label, their truth; more is better.
+rank's. A column is turned so that higher is better: a weight below zero would be against its own direction, and among columns that are
+nearly the same least squares is full of them. L candidates of C have a label, their truth; more is better.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ class Calibration:
 
     Attributes:
         intercept: In the truth's units.
-        weights: [K], what the truth gains from the last to the first place in a column.
+        weights: [K], each at least 0: what the truth gains from the last to the first place in a column.
         lam: The penalty per label on weights that are not equal; inf: equal weights.
         left_out: [L], each label's prediction without it.
         sd: Standard deviation of a truth about its prediction.
-        freedom: Degrees of freedom of sd: labels less the numbers that were in effect fitted.
-        covariance: [1 + K, 1 + K], of intercept and weights, in units of sd ** 2.
+        freedom: Degrees of freedom of sd: labels less the numbers that were in effect fitted, at least 1.
+        covariance: [1 + K, 1 + K], of intercept and weights as if these could be below 0, in units of sd ** 2.
     """
 
     intercept: float
@@ -96,16 +97,19 @@ def obstacle(features: Floats, truth: Floats) -> str:
 def calibration(features: Floats, truth: Floats, penalties: Sequence[float] = PENALTIES) -> Calibration:
     """Return the ridge regression of truth on standings around equal weights, its penalty chosen by leaving one label out.
 
-    argmin over b, c and w of sum((truth - b - features w)**2) + lam * L * |w - c / K|**2: intercept b and common slope c are not penalised.
-    That is a linear smoother with hat matrix h, whose error at a label that is left out is (truth - fit) / (1 - h_ii), exactly. Of the
-    penalties and infinity the largest one is taken whose mean square of these is within half a standard error of the least.
-    With w - c / K a priori normal of variance sd**2 / (lam * L), these errors have variance sd**2 / (1 - h_ii), so that sd**2 is the sum
-    of (truth - fit)**2 / (1 - h_ii) over L - 1, the penalty counting as one number that was fitted; `covariance` is the posterior one.
+    argmin over b, c and w >= 0 of sum((truth - b - features w)**2) + lam * L * |w - c / K|**2: intercept b and common slope c are not
+    penalised. Of the penalties and infinity the largest one is taken whose mean square of errors at a label that is left out is within
+    half a standard error of the least.
+    Where no weight is held at 0 this is a linear smoother with hat matrix h, and the error at a label that is left out is (truth - fit) /
+    (1 - h_ii). With w - c / K a priori normal of variance sd**2 / (lam * L), these errors have variance sd**2 / (1 - h_ii), so that sd**2
+    is the sum of (truth - fit) times the left-out error over L - 1, the penalty counting as one number that was fitted; `covariance` is
+    the posterior one. Where weights are held at 0 sd is taken in the same way, and covariance and freedom stay those without the bound:
+    it can only bring the weights nearer to true ones that keep it, in the norm that the covariance measures.
 
     Args:
         features: [L, K], the standings of the labelled.
         truth: [L].
-        penalties: per label, each at least 0 and finite; infinity is always tried.
+        penalties: per label, each above 0 and finite; infinity is always tried.
 
     Raises:
         ValueError: if `obstacle` has something to say.
@@ -128,32 +132,43 @@ def calibration(features: Floats, truth: Floats, penalties: Sequence[float] = PE
 def _ridge(features: Floats, truth: Floats, lam: float) -> Calibration:
     """Return the fit with one penalty."""
     L, K = features.shape
-    equal, apart = np.full((K, 1), 1 / K), _differences(K)
-    basis = equal if math.isinf(lam) else np.hstack([equal, apart])
-    A = np.hstack([np.ones((L, 1)), features @ basis])
-    pull = np.zeros(A.shape[1])
-    pull[2:] = lam * L if math.isfinite(lam) else 0.0
-    inverse = np.linalg.pinv(A.T @ A + np.diag(pull), hermitian=True)
-    solved = inverse @ A.T @ truth
-    h = np.einsum("ij,jk,ik->i", A, inverse, A)
-    error = truth - A @ solved
-    back = np.zeros((1 + K, A.shape[1]))
-    back[0, 0], back[1:, 1:] = 1.0, basis
+    equal = math.isinf(lam)
+    basis = np.full((K, 1), 1 / K) if equal else np.eye(K)
+    pull = np.zeros((1, 1)) if equal else lam * L * (np.eye(K) - 1 / K)
+    middle, mean = features.mean(axis=0), truth.mean()
+    x, y = (features - middle) @ basis, truth - mean
+    H, g = x.T @ x + pull, x.T @ y
+    fitted = _nonnegative(H[None], g[None])[0]
+    # What is left of H and g without one label, its mean taken off anew.
+    more = L / (L - 1)
+    without = _nonnegative(H - more * x[:, :, None] * x[:, None, :], g - more * x * y[:, None])
+    left_out = mean - y / (L - 1) + more * (x * without).sum(axis=1)
+    inverse = np.linalg.inv(H)
+    spread = basis @ inverse @ basis.T
+    covariance = np.empty((1 + K, 1 + K))
+    covariance[0, 0], covariance[1:, 1:] = 1 / L + middle @ spread @ middle, spread
+    covariance[0, 1:] = covariance[1:, 0] = -spread @ middle
+    weights = basis @ fitted
     return Calibration(
-        intercept=float(solved[0]),
-        weights=basis @ solved[1:],
+        intercept=float(mean - middle @ weights),
+        weights=weights,
         lam=lam,
-        left_out=truth - error / (1 - h),
-        sd=math.sqrt(float((error**2 / (1 - h)).sum()) / (L - 1)),
-        freedom=float(L - h.sum()) - 1,
-        covariance=back @ inverse @ back.T,
+        left_out=left_out,
+        sd=math.sqrt(max(0.0, float((y - x @ fitted) @ (truth - left_out)) / (L - 1))),
+        freedom=max(1.0, L - 2 - float(np.trace(inverse @ x.T @ x))),
+        covariance=covariance,
     )
 
 
-def _differences(K: int) -> Floats:
-    """Return an orthonormal basis [K, K - 1] of the weights that sum to 0."""
-    q, _ = np.linalg.qr(np.hstack([np.ones((K, 1)), np.eye(K)[:, 1:]]))
-    return q[:, 1:]
+def _nonnegative(H: Floats, g: Floats) -> Floats:
+    """Return the w >= 0 [N, K] that minimise w.T H w - 2 g.T w, for N positive definite H [N, K, K] and g [N, K]."""
+    from scipy.optimize import nnls  # takes a while to import
+
+    w: Floats = np.linalg.solve(H, g[..., None])[..., 0].astype(np.float64)
+    for i in np.flatnonzero((w < 0).any(axis=1)):
+        root = np.linalg.cholesky(H[i])
+        w[i], _ = nnls(root.T, np.linalg.solve(root, g[i]))
+    return w
 
 
 def predicted(found: Calibration, features: Floats) -> tuple[Floats, Floats]:
@@ -185,8 +200,6 @@ def rank_intervals(
     Returns:
         (low [C], high [C]), ranks from 1; they hold the rank by prediction and label.
     """
-    from scipy.stats import rankdata  # takes a second to import
-
     rng = np.random.default_rng(seed)
     C, labelled = len(features), np.isfinite(known)
     # Sorted by what is known of them, so that neither names nor places in the table decide what is drawn for whom.
@@ -202,12 +215,15 @@ def rank_intervals(
     common = (rng.standard_normal((draws, x.shape[1])) @ root.T) @ x.T
     own = rng.standard_normal((draws, C))
     drawn = value + np.where(labelled[order], own * known_sd[order], sd * (common + own))
-    ranks = rankdata(-drawn, method="min", axis=1)
+    ranks = np.empty(drawn.shape, dtype=np.int64)
+    for row, places in zip(-drawn, ranks, strict=True):
+        down = np.argsort(row)
+        places[down] = np.searchsorted(row[down], row[down]) + 1
     low, high = np.quantile(ranks, 0.025, axis=0, method="lower"), np.quantile(ranks, 0.975, axis=0, method="higher")
     here = agreement.competition_ranks(value, higher=True)
     ends = np.empty((2, C), dtype=np.int64)
     ends[:, order] = np.minimum(low, here), np.maximum(high, here)
-    for alike in range(int(group.max()) + 1):
-        twins = group.ravel() == alike
-        ends[:, twins] = [[ends[0, twins].min()], [ends[1, twins].max()]]
-    return ends[0], ends[1]
+    widest = np.array([np.full(C, C), np.zeros(C)], dtype=np.int64)
+    np.minimum.at(widest[0], group.ravel(), ends[0])
+    np.maximum.at(widest[1], group.ravel(), ends[1])
+    return widest[0, group.ravel()], widest[1, group.ravel()]

@@ -8,7 +8,7 @@ from typing import Any
 from robustradar.report.cell import number
 from robustradar.report.document import Document, objective
 from robustradar.report.grid import Cell, Grid, Head
-from robustradar.values import number_text
+from robustradar.values import counted, number_text
 
 
 def cost(document: Document) -> Grid:
@@ -38,8 +38,9 @@ def spent(document: Document) -> str:
     peak = max((x["cost"]["memory"] for x in (*fits, *uses) if x["cost"]["memory"]), default=0)
     memory = f" The most memory in use on the accelerator was {number(peak)}B." if peak else ""
     return (
-        f"{len(fits)} networks were trained in {_time(train)} ({sum(f['cached'] for f in fits)} of them taken from the store), and "
-        f"{len(uses)} measurements made in {_time(measure)} ({sum(u['cached'] for u in uses)} from the store): {number(forward)} samples "
+        f"{counted(len(fits), 'network')} {'was' if len(fits) == 1 else 'were'} trained in {_time(train)} "
+        f"({sum(f['cached'] for f in fits)} of them taken from the store), and {counted(len(uses), 'measurement')} made in "
+        f"{_time(measure)} ({sum(u['cached'] for u in uses)} from the store): {number(forward)} samples "
         f"forward, {number(backward)} backward, {number(flops)} floating-point operations. "
         f"What was taken from the store is counted with what it cost when it was made.{memory}"
     )

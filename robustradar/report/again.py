@@ -31,7 +31,7 @@ def reporters(references: Sequence[str], registry_file: Path | None, plugins: Se
         UsageError: A name or a parameter is wrong, or two would write the same file.
         PluginError: A plugin that is needed is broken.
     """
-    catalog = Catalog(host.load(tuple(plugins)), registry.load(registry_file).aliases)
+    catalog = Catalog(host.needed(tuple(plugins)), registry.load(registry_file).aliases)
     refs = dict.fromkeys(catalog.resolve("reporter", text, "--reporter") for text in references)
     found = [(catalog.culprit("reporter", ref), catalog.bound("reporter", ref, Reporter)) for ref in refs]
     files = [reporter.filename for _, reporter in found]

@@ -10,6 +10,7 @@ from robustradar.report.chart import Axis, Curve, Point, curves
 from robustradar.report.document import Document, objective
 from robustradar.report.grid import Cell, Grid, Head
 from robustradar.report.panel import Figure, Panel, file_name, first, of
+from robustradar.values import counted
 
 _HEADS = ("candidate", "objective", "seed", "epochs", "kept epoch", "training loss there", "evaluation loss there")
 
@@ -36,7 +37,9 @@ def training(document: Document) -> Figure | None:
     if not drawn:
         return None
     panels = [_panel(place, name, curves_) for place, (name, curves_) in enumerate(drawn.items(), 1)]
-    others = f" {left} networks at other strengths or with other recipes are not shown." if left else ""
+    others = (
+        f" {counted(left, 'network')} at other strengths or with other recipes {'is' if left == 1 else 'are'} not shown." if left else ""
+    )
     caption = f"The loss that is minimised, after every epoch. Training losses are means while training.{others}{of(document)}"
     key = "Each panel is an objective. Thick curves are evaluation losses, thin ones training losses; the mark is the epoch that was kept."
     heads = tuple(Head(head, words=place < 2) for place, head in enumerate(_HEADS))

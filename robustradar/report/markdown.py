@@ -11,6 +11,7 @@ from robustradar.report.figure import figures
 from robustradar.report.grid import Cell, Grid, Head
 from robustradar.report.svg import printable
 from robustradar.report.view import View
+from robustradar.values import counted
 
 _ARROWS = {"higher": " ↑", "lower": " ↓", "none": ""}
 _SIGNS = re.compile(r"([\\`*_\[\]<>|#~$&]|(?<=\w):(?=//)|(?<=www)\.)")
@@ -130,7 +131,8 @@ def _table(grid: Grid, rows: int, *, captioned: bool = False) -> str:
         _line(_cell(cell, bold=place in grid.marked and n == grid.named) for n, cell in enumerate(row)) for place, row in enumerate(shown)
     ]
     caption = [f"**{escaped(grid.caption)}**", ""] if captioned else []
-    left = ["", f"{len(grid.rows) - len(shown)} more rows are left out."] if len(shown) < len(grid.rows) else []
+    more = len(grid.rows) - len(shown)
+    left = ["", f"{counted(more, 'more row')} {'is' if more == 1 else 'are'} left out."] if more else []
     return "\n".join([*caption, *lines, *left])
 
 

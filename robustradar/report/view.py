@@ -14,7 +14,7 @@ from robustradar.report.cell import number
 from robustradar.report.document import Document
 from robustradar.report.flag import by_stem, joined, letters, meaning
 from robustradar.report.grid import Cell, Grid, Head
-from robustradar.values import Column, Failed, Measured, Score, Skipped
+from robustradar.values import Column, Failed, Measured, Score, Skipped, counted
 
 _NAMED = 10
 # Chosen here: a tau means little for fewer candidates, and from here on an order is mostly the other's.
@@ -57,8 +57,8 @@ class View:
         """What was asked, in a sentence."""
         study, asked = self.document.json["study"], protocol(self.document)
         return (
-            f"{len(study['candidates'])} candidates on {asked['data']}, threat {asked['threat']}, attack {asked['attack']}, "
-            f"recipe {asked['recipe']}, {len(study['seeds'])} seed(s)."
+            f"{counted(len(study['candidates']), 'candidate')} on {asked['data']}, threat {asked['threat']}, attack {asked['attack']}, "
+            f"recipe {asked['recipe']}, {counted(len(study['seeds']), 'seed')}."
         )
 
     def lead(self, named: Callable[[str], str]) -> str:

@@ -41,6 +41,7 @@ from robustradar.values.study import (
 from robustradar.values.text import (
     JSON,
     canonical,
+    counted,
     digest,
     norm_order,
     number,
@@ -75,6 +76,7 @@ __all__ = [
     "Threat",
     "Weights",
     "canonical",
+    "counted",
     "digest",
     "norm_order",
     "number",

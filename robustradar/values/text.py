@@ -38,6 +38,15 @@ def _number(text: str) -> int | float:
     return int(value) if value.is_integer() else value
 
 
+def counted(n: int, noun: str) -> str:
+    """How many there are, in words.
+
+    >>> counted(1, "network"), counted(0, "network")
+    ('1 network', '0 networks')
+    """
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
 def number_text(number: float) -> str:
     """A number as a user would type it; multiples of 1/255 as fractions.
 

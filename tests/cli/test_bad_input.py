@@ -20,25 +20,45 @@ def matches(expected: str, message: str) -> bool:
 
 
 NAMES = [
-    ("rank nope", "STUDY: got 'nope', expected one of <…>quickstart<…>."),
-    ("rank quickstrat", "STUDY: got 'quickstrat', expected one of <…>quickstart<…>. Did you mean 'quickstart'?"),
-    ("plan quickstrat", "STUDY: got 'quickstrat', expected one of <…>quickstart<…>. Did you mean 'quickstart'?"),
+    ("rank nope", "STUDY: got 'nope', expected one of <…> names (robustradar plugins list study shows them)."),
+    (
+        "rank quickstrat",
+        "STUDY: got 'quickstrat'. Did you mean 'quickstart'? Expected one of <…> names (robustradar plugins list study shows them).",
+    ),
+    (
+        "plan quickstrat",
+        "STUDY: got 'quickstrat'. Did you mean 'quickstart'? Expected one of <…> names (robustradar plugins list study shows them).",
+    ),
     (
         "rank --arch papers/lineer",
-        "--arch: got 'papers/lineer', expected one of <…>. Did you mean 'papers/linear'<…>?",
+        "--arch: got 'papers/lineer'. Did you mean 'papers/linear'<…>? Expected one of <…> names (robustradar plugins list architecture "
+        "shows them).",
+    ),
+    (
+        "rank --arch papers/lineer*",
+        "--arch: got 'papers/lineer*'. Did you mean 'papers/linear'<…>? Expected one of <…> names (robustradar plugins list architecture "
+        "shows them).",
     ),
     (
         "rank --arch linear --attack native/pdg",
-        "--attack: got 'native/pdg', expected one of <…>. Did you mean 'native/pgd'<…>?",
+        "--attack: got 'native/pdg'. Did you mean 'native/pgd'<…>? Expected one of <…> names (robustradar plugins list attack shows them).",
     ),
-    ("rank --arch linear --metric parameter", "--metric: got 'parameter', expected one of <…>. Did you mean 'baselines/parameters'<…>?"),
+    (
+        "rank --arch linear --metric parameter",
+        "--metric: got 'parameter'. Did you mean 'baselines/parameters'<…>? Expected one of <…> names (robustradar plugins list metric "
+        "shows them).",
+    ),
     ("rank --arch linear --recipe native/quik", "--recipe: got 'native/quik', expected one of <…>. Did you mean 'native/quick'<…>?"),
     ("rank --arch linear --ranker rank", "--ranker: got 'rank', expected one of <…>native/rank-mean<…>."),
     (
         "rank --arch linear --data native/digit",
-        "--data: got 'native/digit', expected one of <…>. Did you mean 'native/digits'<…>?",
+        "--data: got 'native/digit'. Did you mean 'native/digits'<…>? Expected one of <…> names (robustradar plugins list dataset shows "
+        "them).",
     ),
-    ("plugins show native/pdg", "NAME: got 'native/pdg', expected one of <…>. Did you mean 'native/pgd'<…>?"),
+    (
+        "plugins show native/pdg",
+        "NAME: got 'native/pdg'. Did you mean 'native/pgd'<…>? Expected one of <…> names (robustradar plugins list shows them).",
+    ),
 ]
 
 
@@ -233,7 +253,7 @@ REGISTRIES = [
     ("attacks:\n  p: \x00", "mine.yaml:2: not YAML: special characters are not allowed."),
     (
         "studies:\n  q:\n    architectures: [papers/lineer]\n",
-        "mine.yaml:3: studies.q.architectures: got 'papers/lineer', expected one of <…>. Did you mean 'papers/linear'<…>?",
+        "mine.yaml:3: studies.q.architectures: got 'papers/lineer'. Did you mean 'papers/linear'<…>? Expected one of <…>",
     ),
     (
         "studies:\n  q:\n    architectures: [linear]\n    eps: 8\n",
@@ -245,7 +265,7 @@ REGISTRIES = [
     ),
     (
         "attacks:\n  mine: native/pdg\nstudies:\n  q:\n    architectures: [linear]\n    attack: mine\n",
-        "mine.yaml:6: studies.q.attack: alias 'mine': got 'native/pdg', expected one of <…>. Did you mean 'native/pgd'<…>?",
+        "mine.yaml:6: studies.q.attack: alias 'mine': got 'native/pdg'. Did you mean 'native/pgd'<…>? Expected one of <…>",
     ),
 ]
 

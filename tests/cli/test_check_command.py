@@ -51,8 +51,15 @@ def ranked(run: Run, tiny: str) -> str:
     Path("nets.py").write_text(NETS)
     assert run(f"rank {tiny} --plugin nets.py --arch nets/net {METRICS} --seeds 3 --quiet").code == 0
     done = run("baseline save --run out --store store --baseline b.json")
-    assert (done.code, done.out, done.err) == (0, "Written: b.json: 5 cells of 1 candidates.\n", "")
+    assert (done.code, done.out, done.err) == (0, "Written: b.json: 5 cells of 1 candidate.\n", "")
     return "--baseline b.json --store store --device cpu --quiet"
+
+
+def test_what_was_saved_is_told_as_json(run: Run, ranked: str) -> None:
+    done = run("baseline save --run out --store store --baseline c.json --json")
+    assert (done.code, done.json, done.err) == (0, {"written": "c.json", "cells": 5, "candidates": 1, "seeds": 3}, "")
+    assert Path("c.json").read_text() == Path("b.json").read_text()
+    assert ranked
 
 
 def verdicts(done: Any) -> dict[str, str]:

@@ -50,6 +50,37 @@ def test_names_are_offered_where_they_are_typed(words: str, offered: str) -> Non
     assert offered in found.stdout.split()
 
 
+# As bash breaks the line's last word, and what it is to put in place of the last piece.
+BROKEN = [
+    ("--arch papers/mlp :", ["activation=relu", "depth=2", "width=64"]),
+    ("--arch mlp : wi", ["width=64"]),
+    ("--arch papers/mlp : width = 3,", ["3,activation=relu", "3,depth=2"]),
+    ("--arch papers/mlp : width = 3,de", ["3,depth=2"]),
+    ("--arch = papers/mlp : wi", ["width=64"]),
+    ("--arch = papers/ml", ["papers/mlp"]),
+    ("--attack pgd-20 : res", ["restarts=1"]),
+    ("--arch papers/mlp : width = 3 --attack native/pgd : relative", ["relative_step=none"]),
+    ("--arch papers/nothing : wi", []),
+    ('--metric robust-accuracy-trained : inner = "native/pgd : st', []),
+]
+
+
+@pytest.mark.parametrize(("line", "offered"), BROKEN)
+def test_bash_is_offered_parameters_though_it_breaks_words_at_colons(line: str, offered: list[str]) -> None:
+    words = f"robustradar rank {line}".split()
+    found = completed("\n".join(words), COMP_CWORD=str(len(words) - 1))
+    assert (found.stderr, found.returncode) == ("", 0)
+    assert sorted(found.stdout.split()) == offered
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_are_offered_parameters_as_whole_words(shell: str) -> None:
+    found = completed("robustradar rank --arch papers/mlp:width=3,de", shell)
+    assert found.stderr == ""
+    assert "papers/mlp:width=3,depth=2" in found.stdout.replace("\\", "")
+    assert "activation" not in found.stdout
+
+
 def test_a_broken_plugin_is_passed_over_in_silence() -> None:
     Path("noisy.py").write_text("import sys\nprint('hello')\nprint('hello', file=sys.stderr)\n1 / 0\n")
     found = completed("robustradar rank --plugin noisy.py --arch papers/ml")

@@ -122,7 +122,7 @@ def test_a_plugin_file_s_data_set_is_shown(run: Run) -> None:
 
 
 WRONG = [
-    ("digit", "--data: got 'digit', expected one of "),
+    ("digit", "--data: got 'digit'. Did you mean 'native/digits'? Expected one of "),
     ("digits:limit=3", "--data native/digits: parameter: got 'limit', expected one of eval_limit, train_limit."),
     ("npz:path=none.npz", "native/npz none.npz: got no such file, expected an .npz file. Check the path."),
 ]

@@ -217,7 +217,7 @@ def test_what_cannot_be_trained_is_told(examine: Callable[..., Any]) -> None:
     endless, fickle, cell, none = done.json["candidates"]
     assert done.code == 3
     assert endless["obstacles"] == ["the gradient of its weights is not finite at the start"]
-    assert fickle["obstacles"] == ["RuntimeError: no training today"]
+    assert fickle["obstacles"] == ["RuntimeError: no training today (nets.py:76)"]
     assert none["obstacles"][0].startswith("ValueError: nasbench201: got the cell '99999', expected ")
     assert (len(none["obstacles"]), none["parameters"], none["seconds"]) == (1, None, None)
     assert (cell["obstacles"], fickle["seconds"]) == ([], None)
@@ -232,7 +232,7 @@ def test_an_attack_that_fails_in_training_is_told(run: Run, tiny: str) -> None:
     options = tiny.replace("--out out", "--plugin bad.py --attack bad/bad --metric robust-accuracy-trained --json")
     done = run(f"doctor {options} --arch linear")
     assert done.code == 3
-    assert done.json["candidates"][0]["obstacles"] == ["cannot be trained: attack bad/bad (bad.py): ValueError: no"]
+    assert done.json["candidates"][0]["obstacles"] == ["cannot be trained: attack bad/bad (bad.py): ValueError: no (bad.py:5)"]
 
 
 def test_wrong_usage_is_told_as_rank_tells_it(run: Run) -> None:

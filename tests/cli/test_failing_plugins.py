@@ -86,7 +86,7 @@ KEPT = "All measurements are kept in the store: run again with another --ranker.
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ("--metric parts/needy", "metric parts/needy (parts.py): needs() failed: ValueError: no idea"),
+        ("--metric parts/needy", "metric parts/needy (parts.py): needs() failed: ValueError: no idea (parts.py:14)"),
         ("--ranker parts/odd", f"ranker parts/odd (parts.py): rank() returned int, expected robustradar.Ranking. {KEPT}"),
         ("--ranker parts/torn", f"ranker parts/torn (parts.py): ZeroDivisionError: division by zero. {KEPT}"),
         ("--data parts/nothing", "dataset parts/nothing (parts.py): load() returned int, expected robustradar.Data."),

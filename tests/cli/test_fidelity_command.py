@@ -51,14 +51,18 @@ def test_a_truth_is_made_and_foretold(run: Run, tiny: str, truth: Path) -> None:
 
     before = truth.read_text()
     again = run(
-        f"zoo truth {tiny.replace('--out out', '')} {ARCHS} --eps 0.2 --attack native/apgd-ce-t:steps=3 --out truth.csv --json --quiet"
+        f"zoo truth {tiny.replace('--out out', '')} {ARCHS} --eps 0.2 --attack native/apgd-ce-t:steps=3 --out truth.csv --json --quiet "
+        "--events events.jsonl"
     )
     assert again.json == made
     assert again.err == "\nWritten: truth.csv\n"
+    assert [json.loads(line)["event"] for line in Path("events.jsonl").read_text().splitlines()] == ["planned"]
     assert truth.read_text() == before
 
-    done = run(f"fidelity --truth truth.csv {tiny} --eps 0.2 --metric robust-accuracy --ranker rank-mean --json --quiet")
+    done = run(f"fidelity --truth truth.csv {tiny} --eps 0.2 --metric robust-accuracy --ranker rank-mean --json --quiet --events events.jsonl")
     assert done.code == 0, done.err
+    heard = [json.loads(line)["event"] for line in Path("events.jsonl").read_text().splitlines()]
+    assert (heard.count("planned"), heard.count("fitted")) == (2, 5)
     names = {score["name"]: score for score in done.json["scores"]}
     trivial = {"parameters", "macs", "clean_accuracy", "clean_accuracy + fgsm_accuracy"}
     assert {name for name, score in names.items() if score["baseline"]} == trivial
@@ -73,6 +77,11 @@ def test_a_truth_is_made_and_foretold(run: Run, tiny: str, truth: Path) -> None:
 
     stored = run("fidelity --truth truth.csv --run out --ranker rank-mean --json").json
     assert stored["scores"] == done.json["scores"]
+    refused = run("fidelity --truth truth.csv --run out --events events.jsonl")
+    assert (refused.code, refused.err) == (
+        2,
+        "robustradar: --events: got no --metric, expected one: nothing is computed, so nothing happens. Give --metric, or drop it.\n",
+    )
 
 
 def test_a_table_can_be_judged_without_any_computation(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +107,7 @@ def test_judging_what_is_finished_imports_no_torch() -> None:
 def test_a_sample_and_a_part_are_told(run: Run) -> None:
     Path("t.csv").write_text("candidate,truth,s\n" + "".join(f"c{n},{n},{n}\n" for n in range(40)) + "c40,,1\n")
     done = run("fidelity --truth t.csv --score s:higher --part 1/2 --sample 8 --seed 3")
-    assert done.out.startswith("Truth: truth of t.csv, 8 candidates (part 1/2; a sample of 8, seed 3; 1 rows without a truth left out), ")
+    assert done.out.startswith("Truth: truth of t.csv, 8 candidates (part 1/2; a sample of 8, seed 3; 1 row without a truth left out), ")
 
 
 def test_a_candidate_that_fails_has_its_reason(run: Run, tiny: str) -> None:
@@ -115,7 +124,7 @@ def test_a_candidate_that_fails_has_its_reason(run: Run, tiny: str) -> None:
     broken, linear = rows(Path("new/truth.csv"))
     assert broken["truth"] == broken["cost"] == ""
     assert broken["reason"].startswith("failed: ")
-    assert broken["reason"].endswith("no, not today")
+    assert broken["reason"].endswith("RuntimeError: no, not today (mine.py:4)")
     assert linear["truth"]
 
     text = "candidate,truth\n" + "".join(f"{name},0.{n}\n" for n, name in enumerate((*CANDIDATES, "mine/broken")))
@@ -138,7 +147,7 @@ WRONG = [
     ),
     ("--score t:higher", "--score: got 't', expected one of candidate, s, truth."),
     ("--part 2", "--part: got '2', expected K/N with 1 <= K <= N, such as 1/2."),
-    ("--metric clean-acuracy", "--metric: got 'clean-acuracy', expected one of "),
+    ("--metric clean-acuracy", "--metric: got 'clean-acuracy'. Did you mean 'baselines/clean-accuracy' "),
     ("--metric clean-accuracy --score clean_acuracy", "--score: got 'clean_acuracy', expected one of candidate, clean_accuracy, "),
     ("--metric clean-accuracy --ranker rank-mean:columns=x", "ranker rank-mean: columns: got 'x', expected one of clean_accuracy, "),
     ("--metric clean-accuracy --ranker rank-men", "--ranker: got 'rank-men', expected one of "),
@@ -160,7 +169,7 @@ def test_what_is_wrong_is_said_before_anything_is_trained(
 def test_candidates_that_are_none_or_the_same(run: Run, tiny: str) -> None:
     Path("t.csv").write_text(TABLE.replace("papers/linear", "papers/lineer"))
     done = run(f"fidelity --truth t.csv {tiny} --metric clean-accuracy")
-    assert done.message.startswith("t.csv:2: candidate: got 'papers/lineer', expected one of ")
+    assert done.message.startswith("t.csv:2: candidate: got 'papers/lineer'. Did you mean 'papers/linear' ")
     Path("t.csv").write_text(TABLE.replace("papers/linear", "mlp:width=2"))
     done = run(f"fidelity --truth t.csv {tiny} --metric clean-accuracy")
     assert (

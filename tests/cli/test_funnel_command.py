@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from robustradar import funnel
+from robustradar import funnel, screening
 from robustradar.cli import progress
 from robustradar.report.cell import number
 
@@ -120,6 +120,16 @@ def test_progress_names_the_stage(run: Run, line: str) -> None:
         "stage 2 of 3, short: 1 candidate",
         "stage 3 of 3, long: 1 candidate",
     ]
+
+
+def test_events_tell_of_every_stage_as_a_run(run: Run, line: str) -> None:
+    assert run(f"{line} --arch linear --events log/events.jsonl --quiet").code == 0
+    told = [json.loads(text) for text in Path("log/events.jsonl").read_text().splitlines()]
+    planned = [event for event in told if event["event"] == "planned"]
+    assert [event["study"]["name"] for event in planned] == ["untrained", "short", "long"]
+    assert len({event["run"] for event in planned}) == 3
+    done = run(f"{line} --arch linear --events . --quiet")
+    assert (done.code, done.message) == (2, "--events: got '.', which cannot be written (Is a directory). Choose another file.")
 
 
 def test_one_candidate_goes_through(run: Run, line: str) -> None:
@@ -259,11 +269,11 @@ def test_an_interruption_says_that_it_can_be_continued(run: Run, line: str, monk
 # What is typed
 
 DRY = """\
-stage        Kendall's tau    from                                  first that go on    best kept with
------------  ---------------  ------------------------------------  ------------------  ----------------
-1 untrained  0.65             stages.yaml:7: studies.untrained.tau  5 of 8              >= 0.986
-2 short      0.9              --tau                                 2 of 8              >= 0.967
-3 long                                                                                  >= 0.967
+stage          tau    candidates    first    best kept with
+-----------  -----  ------------  -------  ----------------
+1 untrained   0.65             8        5          >= 0.986
+2 short        0.9          >= 5        2          >= 0.967
+3 long                      >= 2                   >= 0.967
 
 The truly best candidate is kept with a chance of at least 0.967 if each ranking and the truth are a Gaussian copula with the Kendall's
 tau that is assumed: untrained 0.65 (stages.yaml:7: studies.untrained.tau), short 0.9 (--tau).
@@ -300,7 +310,8 @@ WRONG = {
         "STAGE: got 1, expected at least two studies, from cheap to dear. For one study use robustradar rank."
     ),
     "funnel short long short --registry stages.yaml": "STAGE: got 'short' twice, expected each study once. Drop one.",
-    "funnel short lnog --registry stages.yaml --arch linear": "STUDY: got 'lnog', expected one of ",
+    "funnel short lnog --registry stages.yaml --arch linear": "STAGE: got 'lnog'. Did you mean 'long'? Expected one of ",
+    "funnel shrt lnog --registry stages.yaml": "STAGE: got 'shrt'. Did you mean 'short'? Expected one of ",
     "funnel long short --registry stages.yaml --arch linear": (
         "--tau: got none for the stage 'long', and its study has none, expected Kendall's tau of its ranking with the truth. "
         "Give --tau long=TAU: robustradar fidelity measures it."
@@ -330,7 +341,7 @@ def test_what_makes_no_funnel_is_refused(run: Run, line: str, command: str) -> N
 
 def test_the_help_has_two_examples(run: Run) -> None:
     done = run("funnel --help")
-    assert done.out.count("\n  robustradar funnel ") == 2
+    assert done.out.count("\n    robustradar funnel ") == 2
 
 
 # On digits
@@ -349,3 +360,17 @@ def test_on_digits_the_widest_gets_to_the_end(run: Run) -> None:
     assert document["ranking"][0]["candidate"] == "papers/mlp:width=128"
     assert document["stages"][1]["candidates"] < 8
     assert {"papers/mlp:width=1", "papers/mlp:width=2"} <= {row["candidate"] for row in document["cut"]}
+
+
+def test_stages_of_the_same_data_load_them_once(run: Run, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = []
+    load = screening.loaded
+    monkeypatch.setattr(screening, "loaded", lambda catalog, ref: loads.append(ref.label) or load(catalog, ref))
+    assert run(f"{line} {FEW} --dry-run").code == 0
+    assert len(loads) == 1
+    loads.clear()
+    Path("stages.yaml").write_text(
+        STAGES.replace("    tau: 0.8", "    tau: 0.8\n    data: digits").replace("[csv]", "[csv]\n  data: npz:path=tiny.npz")
+    )
+    assert run(f"{line.replace('--data npz:path=tiny.npz ', '')} {FEW} --dry-run").code == 0
+    assert [label.partition(":")[0] for label in loads] == ["native/npz", "native/digits"]

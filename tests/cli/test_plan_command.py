@@ -70,7 +70,7 @@ def test_what_failed_before_is_said_to_have(run: Run, tiny: str) -> None:
     told = run(f"plan {tiny} --plugin bad.py --arch bad/net --metric clean-accuracy").out.splitlines()
     assert re.fullmatch(r"bad/net +clean +0 +2 +failed before", told[2])
     assert told[-1] == (
-        "1 networks for 1 needs of the metrics; 0 to train, 1 in the store; 1 measurements to make. "
+        "1 network for 1 need of the metrics; 0 to train, 1 in the store; 1 measurement to make. "
         "1 of those in the store failed before: another --store tries them again."
     )
 
@@ -79,7 +79,7 @@ def test_networks_that_results_will_call_for_are_announced(run: Run, tiny: str) 
     metric = "--metric transition/eps-star"
     closing = run(f"plan {tiny} --arch linear {metric} --no-timing").out.splitlines()[-1]
     assert closing == (
-        "1 networks for 1 needs of the metrics; 1 to train, 0 in the store; 1 measurements to make. "
+        "1 network for 1 need of the metrics; 1 to train, 0 in the store; 1 measurement to make. "
         "Up to 6 networks more as results call for them."
     )
     assert run(f"plan {tiny} --arch linear {metric} --seeds 2 --no-timing --json").json["further"] == 12

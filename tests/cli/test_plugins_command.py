@@ -50,7 +50,17 @@ def test_show_as_json_has_the_same_rows(run: Run) -> None:
 
 def test_show_names_the_kind_and_summary_of_every_kind(run: Run) -> None:
     for name, kind, meaning in [
-        ("native/quick", "recipe", "How a network is trained."),
+        (
+            "native/quick",
+            "recipe",
+            "For small networks on small data, such as digits or tables: AdamW, few epochs. A first look, in seconds or minutes.",
+        ),
+        (
+            "native/standard",
+            "recipe",
+            "For image networks of full size: the usual SGD of adversarial training, longer, averaged weights, shifted and "
+            "mirrored images.",
+        ),
         ("native/fgsm", "attack", "One step of eps along the gradient's sign, inside the box (Goodfellow et al. 2015)."),
         ("baselines/parameters", "metric", "Number of trainable parameters."),
     ]:
@@ -75,6 +85,29 @@ def test_list_of_a_kind_shows_declarations_and_aliases(run: Run) -> None:
     rows = {row["id"]: row for row in run("plugins list attack --json").json}
     assert rows["native/fgm"]["summary"].startswith("One step to where the linearised loss is largest")
     assert rows["pgd-20"]["summary"] == "short for native/pgd:steps=20"
+
+
+def test_list_of_studies_shows_ones_own_too(run: Run) -> None:
+    Path("mine.yaml").write_text("studies:\n  small:\n    architectures: [linear]\n    metrics: [baselines/parameters]\n    seeds: 3\n")
+    rows = {row["id"]: row for row in run("plugins list study --registry mine.yaml --json").json}
+    assert rows["quickstart"] == {
+        "id": "quickstart",
+        "data": "native/digits",
+        "threat": "linf 0.1",
+        "candidates": 7,
+        "metrics": 5,
+        "seeds": 2,
+    }
+    assert rows["small"] == {"id": "small", "data": "", "threat": "", "candidates": 1, "metrics": 1, "seeds": 3}
+    shown = run("plugins list study").out.splitlines()
+    assert shown[0].split() == ["id", "data", "threat", "candidates", "metrics", "seeds"]
+    assert shown[2].split() == ["quickstart", "native/digits", "linf", "0.1", "7", "5", "2"]
+
+
+def test_list_of_a_kind_shows_ones_own_aliases(run: Run) -> None:
+    Path("mine.yaml").write_text("attacks:\n  mine: native/pgd:steps=3\n")
+    rows = {row["id"]: row for row in run("plugins list attack --registry mine.yaml --json").json}
+    assert rows["mine"]["summary"] == "short for native/pgd:steps=3"
 
 
 # --plugin
@@ -128,8 +161,19 @@ BROKEN = [
 ]
 
 
+def install(site: Path, name: str) -> None:
+    """A distribution whose entry point names the module of this name."""
+    info = site / f"rr_{name}-2.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: rr-{name}\nVersion: 2.0\n")
+    (info / "entry_points.txt").write_text(f"[robustradar]\n{name} = {name}\n")
+    Path(f"{name}.py").rename(site / f"{name}.py")
+
+
 @pytest.mark.parametrize(("source", "reason"), BROKEN)
-def test_a_broken_plugin_is_named_and_the_rest_goes_on_working(source: str, reason: str, run: Run, tiny: str) -> None:
+def test_a_broken_plugin_is_named_and_the_rest_goes_on_working(
+    source: str, reason: str, run: Run, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("broken.py").write_text(source)
     listed = run("plugins list --plugin broken.py")
     assert listed.code == 0
@@ -138,21 +182,67 @@ def test_a_broken_plugin_is_named_and_the_rest_goes_on_working(source: str, reas
     assert states.pop("broken") == "broken"
     assert set(states.values()) == {"ok"}
 
-    unneeded = run(f"rank {tiny} --plugin broken.py --arch linear --metric parameters --json")
+    install(Path("site"), "broken")
+    monkeypatch.syspath_prepend("site")
+    unneeded = run(f"rank {tiny} --arch linear --metric parameters --json")
     assert unneeded.code == 0
-    assert unneeded.err.startswith(f"plugin 'broken' (broken.py) is broken and left out: {reason}")
+    assert unneeded.err.startswith(f"plugin 'broken' (rr-broken 2.0) is broken and left out: {reason}")
     assert unneeded.json["provenance"]["broken_plugins"]["broken"].startswith(reason)
 
-    needed = run(f"rank {tiny} --plugin broken.py --arch broken/net")
+    needed = run(f"rank {tiny} --arch broken/net")
     assert needed.code == 4
-    assert needed.message.startswith(f"--arch: got 'broken/net', whose plugin 'broken' (broken.py) is broken: {reason}")
+    assert needed.message.startswith(f"--arch: got 'broken/net', whose plugin 'broken' (rr-broken 2.0) is broken: {reason}")
 
 
-def test_a_name_that_may_be_a_broken_plugins_is_answered_with_that_plugin(run: Run, tiny: str) -> None:
-    Path("mynets.py").write_text("1/0\n" + TINY)
-    done = run(f"rank {tiny} --plugin mynets.py --arch tiny")
+def test_a_name_that_may_be_a_broken_plugins_is_answered_with_that_plugin(run: Run, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("broken.py").write_text("1/0\n" + TINY)
+    install(Path("site"), "broken")
+    monkeypatch.syspath_prepend("site")
+    done = run(f"rank {tiny} --arch tiny")
     assert done.code == 2
-    assert done.message.endswith(" Plugin 'mynets' (mynets.py) is broken and was left out: import: ZeroDivisionError: division by zero")
+    assert done.message.endswith(" Plugin 'broken' (rr-broken 2.0) is broken and was left out: import: ZeroDivisionError: division by zero")
+
+
+# What is wrong with a file that a user names, and where that is seen: `place` stands after the name.
+NAMED = [
+    ("import math\n1 / 0", " (at mine.py:2): import: ZeroDivisionError: division by zero. Mend it, or leave it out."),
+    ("\n\ndef (", " (at mine.py:3): import: SyntaxError: invalid syntax (mine.py, line 3). Mend it, or leave it out."),
+    (
+        "import no_such_library",
+        " (at mine.py:1): import: ModuleNotFoundError: No module named 'no_such_library'. Mend it, or leave it out.",
+    ),
+    (
+        "def robustradar_metrics():\n    return ()",
+        ": robustradar_metrics is not marked as a hook. Put @robustradar.hookimpl above it. Mend it, or leave it out.",
+    ),
+]
+
+
+@pytest.mark.parametrize("command", ["rank", "plan", "doctor"])
+@pytest.mark.parametrize(("source", "told"), NAMED)
+def test_a_broken_plugin_that_is_named_is_needed(source: str, told: str, command: str, run: Run) -> None:
+    Path("mine.py").write_text(source)
+    done = run(f"{command} --plugin mine.py --arch linear --metric parameters")
+    assert (done.code, done.message) == (4, f"--plugin: got 'mine.py', which is broken{told}")
+
+
+@pytest.mark.parametrize("line", ["plugins list attack", "data list", "data show digits", "zoo truth --arch linear --out truth.csv"])
+def test_every_command_that_works_with_a_named_plugin_needs_it(line: str, run: Run) -> None:
+    Path("empty.py").write_text("import robustradar\n")
+    done = run(f"{line} --plugin ./empty.py")
+    assert (done.code, done.out) == (4, "")
+    assert done.message == (
+        "--plugin: got './empty.py', which declares nothing and hears of nothing, expected a hook. "
+        "Write one: robustradar.hookimpl above robustradar_…()."
+    )
+
+
+def test_a_disabled_plugin_that_is_named_is_left_out(run: Run, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mine.py").write_text("1 / 0")
+    monkeypatch.setenv("ROBUSTRADAR_DISABLE", "mine")
+    done = run(f"rank {tiny} --plugin mine.py --arch linear --metric parameters")
+    assert done.code == 0
+    assert "plugin 'mine' (mine.py) is disabled and left out: disabled by ROBUSTRADAR_DISABLE." in done.err
 
 
 def test_a_plugin_cannot_take_the_name_of_another(run: Run) -> None:

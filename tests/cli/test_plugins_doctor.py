@@ -92,6 +92,7 @@ def test_every_trouble_is_named_with_its_cure(run: Run, installed: Path) -> None
         "it declares nothing and hears of nothing.",
     ]
     assert "2 of its names are others' too (native/calibrated, native/rank-mean): users type twin/ in front." in rows["twin"]["notes"]
+    assert "2 of its names are others' too (twin/calibrated, twin/rank-mean): users type native/ in front." in rows["native"]["notes"]
 
 
 def test_sound_plugins_make_a_table(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +103,7 @@ def test_sound_plugins_make_a_table(run: Run, monkeypatch: pytest.MonkeyPatch) -
     assert done.out.splitlines()[0].split() == ["plugin", "distribution", "version", "contract", "state", "import", "s"]
     assert "native        robustradar     0.1.0                  ok       0.12" in done.out
     assert done.out.splitlines()[-1].endswith(" plugins, 0 broken.")
+    assert " too (" not in done.out, "names that two plugins of one distribution share are its own affair"
 
 
 def test_a_broken_file_is_shown_with_its_place(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,8 +113,8 @@ def test_a_file_without_hooks_declares_nothing(run: Run) -> None:
 def test_a_name_that_nothing_has_is_refused_with_a_suggestion(run: Run) -> None:
     done = run("plugins check native/pgdd")
     assert done.code == 2
-    assert done.message.startswith("NAME: got 'native/pgdd', expected one of ")
-    assert "Did you mean 'native/pgd'" in done.message
+    assert done.message.startswith("NAME: got 'native/pgdd'. Did you mean 'native/pgd'")
+    assert done.message.endswith(" names (robustradar plugins list shows them).")
 
 
 @pytest.mark.parametrize("place", ["signs.py", "package/__init__.py", "./package"])

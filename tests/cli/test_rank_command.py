@@ -49,15 +49,31 @@ def test_a_table_is_printed_and_four_files_are_written(run: Run, tiny: str) -> N
     assert f"```console\n{document['provenance']['command']}\n```" in markdown
 
 
+def results() -> list[str]:
+    return sorted(str(path.parent.relative_to("robustradar-results")) for path in Path("robustradar-results").glob("*/scores.json"))
+
+
 def test_without_out_the_results_lie_in_a_folder_named_by_the_study(run: Run, tiny: str) -> None:
-    Path("mine.yaml").write_text("studies:\n  small:\n    architectures: [linear]\n    metrics: [baselines/parameters]\n")
+    study = "    architectures: [linear]\n    metrics: [baselines/parameters]\n    data: npz:path=tiny.npz\n"
+    Path("mine.yaml").write_text(f"studies:\n  small:\n{study}")
+    assert run("rank small --registry mine.yaml --store store --device cpu").code == 0
+    assert results() == ["small"]
+    changed = run("rank small --registry mine.yaml --eps 0.2 --store store --device cpu")
+    (_, other) = results()
+    assert re.fullmatch(r"small-[0-9a-f]{8}", other)
+    assert changed.out.splitlines()[-1].startswith(f"Written: robustradar-results/{other}/scores.json, ")
+
+
+def test_without_out_and_study_every_request_has_a_folder_of_its_own(run: Run, tiny: str) -> None:
     options = tiny.replace("--out out", "")
-    assert run(f"rank small {options} --registry mine.yaml").code == 0
     assert run(f"rank {options} --arch linear --metric parameters").code == 0
-    assert sorted(str(path) for path in Path("robustradar-results").glob("*/scores.json")) == [
-        "robustradar-results/rank/scores.json",
-        "robustradar-results/small/scores.json",
-    ]
+    (first,) = results()
+    assert re.fullmatch(r"rank-[0-9a-f]{8}", first)
+    assert run(f"rank {options} --metric parameters --arch linear --json --quiet --store elsewhere").code == 0
+    assert results() == [first]
+    assert run(f"rank {options} --arch mlp:width=4 --metric parameters").code == 0
+    assert run(f"rank {options} --arch mlp:width=4 --metric parameters --seeds 2").code == 0
+    assert len(results()) == 3
 
 
 def test_options_override_a_study_and_a_study_the_defaults(run: Run, tiny: str) -> None:

@@ -102,7 +102,7 @@ def test_any_reporter_renders_stored_results(run: Run, ranked: Path) -> None:
     assert (ranked / "best.txt").read_text() == f"{json.loads(before['scores.json'])['ranking'][0]['candidate']}?"
     Path("mine.yaml").write_text('reporters: {short: "markdown:rows=1"}')
     assert run("report out --registry mine.yaml --reporter short --out short").code == 0
-    assert "1 more rows are left out." in Path("short/ranking.md").read_text()
+    assert "1 more row is left out." in Path("short/ranking.md").read_text()
 
 
 def test_of_several_runs_a_reporter_makes_one_file_or_one_each(run: Run, ranked: Path) -> None:

@@ -37,7 +37,7 @@ def test_there_are_clauses_for_every_kind() -> None:
 def test_check_takes_plugins_names_with_parameters_and_aliases() -> None:
     assert {v.subject for v in check(["papers/linear"])} == {"architecture papers/linear"}
     assert {v.subject for v in check(["native/digits:train_limit=50"])} == {"dataset native/digits:train_limit=50"}
-    with pytest.raises(UsageError, match=r"^NAME: got 'nativ', expected one of .*\. Did you mean 'native"):
+    with pytest.raises(UsageError, match=r"^NAME: got 'nativ'. Did you mean 'native.* Expected one of \d+ names"):
         list(check(["nativ"]))
 
 
@@ -63,7 +63,7 @@ def test_a_metric_is_measured_on_a_given_network_as_it_is() -> None:
 
 def test_measured_says_what_is_wrong() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-    with pytest.raises(UsageError, match=r"^measured: got 'baselines/cleen-accuracy', expected one of .*"):
+    with pytest.raises(UsageError, match=r"^measured: got 'baselines/cleen-accuracy'. Did you mean 'baselines/clean-accuracy'"):
         measured("baselines/cleen-accuracy", network, patterns())
     data = patterns()
     data.evaluation.x[0] = 7  # type: ignore[index]

@@ -51,4 +51,5 @@ def test_the_installed_command_tells_a_mistake_on_one_line(tmp_path: Path) -> No
         command = Path(found)
     done = subprocess.run([command, "rank", "nope"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(r"robustradar: STUDY: got 'nope', expected one of .*quickstart.*\.\n", done.stderr)
+    expected = r"robustradar: STUDY: got 'nope', expected one of \d+ names \(robustradar plugins list study shows them\)\.\n"
+    assert re.fullmatch(expected, done.stderr)

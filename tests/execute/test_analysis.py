@@ -72,7 +72,7 @@ def test_of_the_previous_candidate_nothing_is_kept_and_of_no_candidate_the_model
 
 def test_what_raises_is_not_kept(lab: Lab, chorus: Any) -> None:
     found, _ = lab.run((LINEAR,), ("first:how=raise", "second"))
-    assert found["linear first"] == Failed("ArithmeticError: no convergence", culprit(lab))
+    assert found["linear first"] == Failed("ArithmeticError: no convergence (chorus.py:78)", culprit(lab))
     assert isinstance(found["linear second"], Measured)
     assert [made.split()[0] for made in chorus.Sharing.made] == ["first", "second"]
 
@@ -80,7 +80,7 @@ def test_what_raises_is_not_kept(lab: Lab, chorus: Any) -> None:
 def test_a_key_that_cannot_be_hashed_is_refused(lab: Lab, chorus: Any) -> None:
     found, _ = lab.run((LINEAR,), ("first:how=unhashable",))
     reason = "TypeError: fit.analysis: got a key with unhashable type: 'list', expected a hashable one. Use a frozen dataclass of settings."
-    assert found["linear first"] == Failed(reason, culprit(lab))
+    assert found["linear first"] == Failed(f"{reason} (chorus.py:54)", culprit(lab))
     with pytest.raises(TypeError, match="fit.analysis: got a key with unhashable type: 'dict'"):
         Fit(nn.Identity(), FitRecord("key", {}, (), 0, FREE)).analysis({}, int)  # type: ignore[arg-type]
 
@@ -93,5 +93,5 @@ def test_a_changed_model_is_not_analysed_for_others(lab: Lab, chorus: Any, how: 
     reason = (
         "ValueError: fit.analysis: got a model that this metric has changed, expected it as it was lent. Analyse first, or change a copy."
     )
-    assert beside["normed first"] == Failed(reason, culprit(lab))
+    assert beside["normed first"] == Failed(f"{reason} (chorus.py:54)", culprit(lab))
     assert beside["normed second"] == alone["normed second"]

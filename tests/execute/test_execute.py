@@ -66,7 +66,7 @@ def test_a_run_yields_an_outcome_for_every_measurement_and_the_fits(lab: Lab) ->
 @pytest.mark.parametrize(
     ("architecture", "reason"),
     [
-        ("unbuildable", "ValueError: needs images of 32 pixels"),
+        ("unbuildable", "ValueError: needs images of 32 pixels (menagerie.py:28)"),
         ("crooked", "maps a batch of 2 to [2, 4], expected [2, 3]."),
         ("picky", "RuntimeError: Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: [2, 4]"),
         ("nothing", "build() returned NoneType, expected a torch.nn.Module."),
@@ -83,7 +83,7 @@ def test_a_network_that_cannot_be_built_fails_and_the_others_go_on(lab: Lab, arc
 
 def test_a_network_that_breaks_in_training_fails_and_the_others_go_on(lab: Lab) -> None:
     found, _ = lab.run(("menagerie/fused", FITTED), ("accuracy", "size"))
-    assert found["fused accuracy"] == Failed("RuntimeError: the fuse is burnt", "menagerie/fused")
+    assert found["fused accuracy"] == Failed("RuntimeError: the fuse is burnt (menagerie.py:55)", "menagerie/fused")
     assert isinstance(found["fused size"], Measured)
     assert isinstance(found["linear accuracy"], Measured)
 
@@ -135,7 +135,7 @@ def test_numbers_of_other_libraries_are_taken(lab: Lab) -> None:
     ("attack", "reason"),
     [
         ("menagerie/wild", "left the linf 0.05 ball: got ‖δ‖ = 3·ε, expected at most ε."),
-        ('"menagerie/wild:how=raise"', "IndexError: no such pixel"),
+        ('"menagerie/wild:how=raise"', "IndexError: no such pixel (menagerie.py:131)"),
     ],
 )
 def test_a_wild_attack_is_named_and_the_metric_that_used_it_fails(lab: Lab, attack: str, reason: str) -> None:
@@ -194,7 +194,7 @@ def test_a_lasting_failure_of_a_fit_is_remembered_and_said_to_be(lab: Lab) -> No
     first, _ = lab.run(("menagerie/fused",), ("accuracy", "attacked"))
     module(lab.catalog).Fuse.left = 1000  # it would succeed now
     again, _ = lab.run(("menagerie/fused",), ("accuracy",))
-    reason = "RuntimeError: the fuse is burnt"
+    reason = "RuntimeError: the fuse is burnt (menagerie.py:55)"
     assert first["fused accuracy"] == Failed(reason, "menagerie/fused")
     assert len(first) > 1  # the second metric meets the failure in the store, but of this run
     assert all(outcome == first["fused accuracy"] for outcome in first.values())

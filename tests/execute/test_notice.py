@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import errno
+import io
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -207,6 +209,24 @@ def test_two_runs_share_a_file_and_a_line_cut_short_spoils_no_other(rank: Run, t
     assert cut == '{"event": "meas'
     assert [json.loads(line)["event"] for line in rest] == ["planned", "fitted", "measured", "measured", "planned"]
     assert len({json.loads(line)["run"] for line in rest}) == 2
+
+
+class Reluctant(io.BytesIO):
+    """Takes seven bytes at a time, as a file may near a quota, and a pipe at any time."""
+
+    def write(self, data: Any) -> int:
+        return super().write(bytes(data)[:7])
+
+    def close(self) -> None:
+        """What was written is still to be read."""
+
+
+def test_a_line_that_is_taken_in_pieces_is_whole(rank: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, stream = EventLog(tmp_path / "events.jsonl"), Reluctant()
+    monkeypatch.setattr(log, "_file", SimpleNamespace(open=lambda *_, **__: stream))
+    rank(log=log)
+    told = [json.loads(line)["event"] for line in stream.getvalue().decode().splitlines()]
+    assert told == ["planned", "fitted", "measured", "measured"]
 
 
 def test_what_was_told_before_a_kill_is_there(rank: Run, tmp_path: Path) -> None:

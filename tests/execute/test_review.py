@@ -114,7 +114,7 @@ FIRST = "'a' of menagerie/linear"
             "add-column",
             "review() returned a mapping with 'c' added, expected a mapping with the columns of menagerie/linear that it was given.",
         ),
-        ("raise", "ZeroDivisionError: division by zero"),
+        ("raise", "ZeroDivisionError: division by zero (chorus.py:133)"),
         ("memory", "out of memory. Use a smaller batch, or a device with more memory."),
         ("value", f"review() changed value in {FIRST}, {ALLOWED}"),
         ("interval", f"review() changed low, high in {FIRST}, {ALLOWED}"),
@@ -143,12 +143,12 @@ def test_what_failed_cannot_be_healed_and_keeps_its_reason(lab: Lab, chorus: Any
     assert found["linear a"] == found["linear b"] == Failed(reason, culprit(lab))
     own = found["unbuildable a"]
     assert isinstance(own, Failed)
-    assert own.reason == "ValueError: needs images of 32 pixels"
+    assert own.reason == "ValueError: needs images of 32 pixels (menagerie.py:28)"
 
 
 def test_a_review_that_fails_at_one_seed_fails_the_cell_of_that_seed(lab: Lab, chorus: Any) -> None:
     found = cells(lab, "fitted:how=raise", seeds=(0, 1))
-    assert found["linear a"] == Failed("seed 1: ZeroDivisionError: division by zero", culprit(lab, "fitted"))
+    assert found["linear a"] == Failed("seed 1: ZeroDivisionError: division by zero (chorus.py:133)", culprit(lab, "fitted"))
 
 
 # The store

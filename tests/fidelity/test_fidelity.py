@@ -13,6 +13,7 @@ from scipy.stats import kendalltau
 from robustradar.errors import UsageError
 from robustradar.fidelity import Asked, Fidelity, Judgement, fidelity
 from robustradar.fidelity.form import markdown, text
+from robustradar.fidelity.page import page
 
 UP = [0.1 * n for n in range(1, 13)]
 RNG = np.random.default_rng(0)
@@ -103,6 +104,18 @@ def test_trivial_scores_stand_beside_and_name_the_verdict() -> None:
     assert of(found, "perfect").slices["size-matched"].pairs == 66
 
 
+def test_what_a_score_tells_beyond_a_baseline_is_its_partial_tau() -> None:
+    sizes = [value + 0.2 * float(RNG.normal()) for value in UP]
+    scores = [*column("copy", sizes, "m/y"), *column("perfect", UP, "m/z")]
+    found = fidelity(table(UP, params=texts(sizes)), [run(scores)])
+    beyond = {(j.name, d.slice): d for j in found.judgements for d in j.differences}
+    assert beyond["copy", "all"].partial is None  # it is the baseline itself
+    assert (beyond["perfect", "all"].partial, beyond["perfect", "all"].partial_low) == (pytest.approx(1.0), pytest.approx(1.0))
+    assert beyond["perfect", "top half"].partial is None
+    assert "partial τ" in markdown(found)
+    assert "about 0 is nothing, however high its own τ" in markdown(found)
+
+
 def test_a_score_that_equals_a_baseline_is_no_better() -> None:
     found = fidelity(table(UP, params=texts(UP), s=texts(UP)), asked=Asked(("s:higher",)))
     assert of(found, "s").verdict == "no better than parameter count"
@@ -129,6 +142,23 @@ def test_what_is_missing_is_left_out_counted_and_flagged() -> None:
     ) in text(found)
     assert "s: 2 of 13 candidates have no number and are left out: no number in t.csv (2)." in text(found)
     assert "10 of 13" in text(found)
+
+
+def test_many_scores_are_remarked_on_everywhere() -> None:
+    words = (
+        "6 scores were judged: each interval and verdict is of one score alone, and the best of so many looks better than it is. "
+        "Report it on a part of the table that it was not chosen on (--part)."
+    )
+    columns = {f"s{k}": texts([value + 0.1 * k * float(RNG.normal()) for value in UP]) for k in range(6)}
+    truth = table(UP, flat=texts([1.0] * 12), params=texts(UP[::-1]), **columns)
+    many = fidelity(truth, asked=Asked((*(f"{name}:higher" for name in columns), "flat:higher")))  # what is not judged is not counted
+    assert many.json()["warnings"] == [words]
+    assert f"\n{words}\n" in text(many) + "\n"
+    assert words in markdown(many)
+    assert words in page(many)
+    few = fidelity(truth, asked=Asked(tuple(f"s{k}:higher" for k in range(5))))
+    assert few.json()["warnings"] == []
+    assert "scores were judged" not in text(few) + markdown(few) + page(few)
 
 
 def test_a_few_missing_are_told_without_a_flag() -> None:

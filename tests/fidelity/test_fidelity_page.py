@@ -55,6 +55,14 @@ def test_the_page_says_what_the_table_says() -> None:
     assert "No score has a known cost: there is no figure of τ over cost." in without
 
 
+def test_intervals_stand_apart_from_the_numbers_so_that_they_can_stand_below() -> None:
+    text = page(made())
+    assert re.search(r'<td data-v="1.0">1.00 <span class="interval">\[1.00, 1.00\]</span></td>', text)
+    assert "table[data-sort] .interval { display: block; }" in text
+    assert '<span class="interval"></span>' not in text
+    assert re.search(r"<td[^>]*>12</td>", text)
+
+
 def test_files() -> None:
     assert list(files(made())) == ["fidelity.json", "fidelity.md", "fidelity.html", "tau-over-cost.svg"]
     assert list(files(fidelity(table(UP, s=[str(v) for v in UP]), asked=Asked(("s:higher",))))) == [

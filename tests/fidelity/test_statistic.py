@@ -172,3 +172,19 @@ def test_the_ceiling_is_kendalls_tau_of_normal_pairs() -> None:
     assert ceiling(truth, np.zeros(1500), everyone(1500), seed=0) == 1.0
     some = Slice("sized", np.arange(200), np.linspace(100, 140, 1500))
     assert ceiling(truth, np.full(1500, truth.std()), some, seed=0) == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_partial_tau_is_the_correlation_of_what_the_third_leaves() -> None:
+    one, two, three = (np.random.default_rng(seed).normal(size=60) for seed in range(3))
+    score, truth, given = one + three, one + 2 * three, three
+    signs = [np.array([np.sign(v[i] - v[j]) for i, j in itertools.combinations(range(60), 2)]) for v in (score, truth, given)]
+    left = [s - signs[2] * (s @ signs[2]) / (signs[2] @ signs[2]) for s in signs[:2]]
+    expected = left[0] @ left[1] / math.sqrt((left[0] @ left[0]) * (left[1] @ left[1]))
+    assert given_third(score, truth, given) == pytest.approx(expected, abs=1e-12)
+    assert abs(given_third(two, truth, given)) < 0.2
+    assert math.isnan(float(statistic.partial(np.asarray(0.4), np.asarray(0.4), np.asarray(1.0))))
+
+
+def given_third(score: np.ndarray, truth: np.ndarray, third: np.ndarray) -> float:
+    taus = (tau(a, b, everyone(60))[0] for a, b in ((score, truth), (third, truth), (score, third)))
+    return float(statistic.partial(*map(np.asarray, taus)))

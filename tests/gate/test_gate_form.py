@@ -81,7 +81,7 @@ def test_changed_only_leaves_out_what_is_the_same(found: Comparison) -> None:
     assert "REGRESSION" in ours
     assert ours.endswith("Regression: 7 cells compared, 1 regressed, 1 not judged, 1 improved, 1 changed, 1 new.\n")
     still = compare(run_of(seeded([0.5])), run_of(seeded([0.5])), Rule())
-    assert form.text(still, CHANGED) == "No regression: 1 cells compared.\n"
+    assert form.text(still, CHANGED) == "No regression: 1 cell compared.\n"
 
 
 def test_json_holds_every_cell_and_number(found: Comparison) -> None:

@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from robustradar import host, inventory
-from robustradar.errors import UsageError
+from robustradar.errors import PluginError, UsageError
 from robustradar.host import Plugin
 
 HEAD = """
@@ -190,7 +190,14 @@ def test_a_broken_plugin_is_listed_and_shown_with_its_reason(tmp_path: Path) -> 
     assert (rows["sound"]["state"], rows["sound"]["declares"]) == ("ok", "1 attack")
     assert rows["native"]["state"] == "ok"
     assert f"broken ({broken}): import: ModuleNotFoundError: No module named 'nowhere'" in inventory.text(list(rows.values()))
-    assert "sound/still" in [row["id"] for row in inventory.declarations("attack", [broken, sound])]
+    assert "sound/still" in [row["id"] for row in inventory.declarations("attack", [sound])]
+    place = Path(broken).with_name("broken.py:1")
+    with pytest.raises(PluginError) as error:
+        inventory.declarations("attack", [broken, sound])
+    assert str(error.value) == (
+        f"--plugin: got {broken!r}, which is broken (at {place}): import: ModuleNotFoundError: No module named 'nowhere'. "
+        "Mend it, or leave it out."
+    )
 
 
 # Entry points

@@ -1,6 +1,7 @@
 """The calibrated ranker: rank-mean without labels, truths with them, and every word that it says."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,27 @@ def test_columns_that_foretell_nothing_are_told(tmp_path: Path) -> None:
     ranking = Calibrated(labels=labelled(tmp_path, truth, sorted(truth))).rank(table)
     assert ranking.details["left_out_r2"] <= 0
     assert ranking.notes[-1] == "These columns foretell the labels no better than the labels' mean does: do not rely on this order."
+
+
+def test_labels_that_contradict_every_column_do_not_calibrate(tmp_path: Path) -> None:
+    table, truth = zoo()
+    path = labelled(tmp_path, {name: -value for name, value in truth.items()}, sorted(truth)[:12])
+    ranking = Calibrated(labels=path, columns=("good", "low")).rank(table)
+    plain = RankMean(columns=("good", "low")).rank(table)
+    assert (ranking.rows, ranking.score) == (plain.rows, plain.score)
+    assert ranking.notes == (
+        "Not calibrated: the truth of the 12 labels does not rise with these columns. The order and the scores are rank-mean's.",
+    )
+
+
+def test_no_column_counts_against_its_own_direction(tmp_path: Path) -> None:
+    table, truth = zoo()
+    path = labelled(tmp_path, truth, sorted(truth)[:16])
+    turned = ScoreTable(tuple(Score(s.candidate, s.metric, replace(s.column, direction="higher"), s.outcome) for s in table.scores), {})
+    ranking = Calibrated(labels=path).rank(turned)
+    good, low, noise = (w["weight"] for w in ranking.details["weights"])
+    assert good > noise >= 0 == low
+    assert ", low +0, " in ranking.notes[1]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Calibration by labels: twins in other coordinates, leaving out by hand, and how often the intervals hold the truth."""
 
+import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata, t
 
 from robustradar.numerics import agreement
-from robustradar.numerics.calibration import PENALTIES, calibration, obstacle, predicted, rank_intervals, standings
+from robustradar.numerics.calibration import PENALTIES, Calibration, calibration, obstacle, predicted, rank_intervals, standings
 
 
 def drawn(L: int, K: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -68,6 +70,74 @@ def test_leaving_one_out_is_fitting_without_it(lam: float) -> None:
         assert found.left_out[i] == pytest.approx(expected, rel=1e-8)
 
 
+def alike(L: int, K: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns that are nearly the same, of which the last ones say less: least squares has weights below zero."""
+    rng = np.random.default_rng(seed)
+    columns = rng.random((L, 1)) + 0.1 * np.arange(1, K + 1) * rng.standard_normal((L, K))
+    features = standings(columns, [True] * K)
+    return features, 40 + 10 * features[:, 0] + rng.normal(0, 1, L)
+
+
+def by_every_support(features: np.ndarray, truth: np.ndarray, pull: float) -> np.ndarray:
+    """Intercept and weights, none below 0, by trying every set of columns."""
+    K = features.shape[1]
+    middle, mean = features.mean(0), truth.mean()
+    x, y = features - middle, truth - mean
+    H, g = x.T @ x + pull * (np.eye(K) - 1 / K), x.T @ y
+    best, least = np.zeros(K), 0.0
+    for size in range(1, K + 1):
+        for support in itertools.combinations(range(K), size):
+            w = np.zeros(K)
+            w[list(support)] = np.linalg.solve(H[np.ix_(support, support)], g[list(support)])
+            if w.min() >= 0 and w @ H @ w - 2 * g @ w < least:
+                best, least = w, w @ H @ w - 2 * g @ w
+    return np.array([mean - middle @ best, *best])
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_no_weight_is_below_zero_and_leaving_one_out_is_fitting_without_it(scale: float) -> None:
+    held = 0
+    for seed in range(6):
+        features, truth = alike(12, 4, seed)
+        truth = truth * scale
+        for lam in PENALTIES[::3]:
+            found, pull = forced(features, truth, lam), lam * len(truth)
+            expected = by_every_support(features, truth, pull)
+            assert [found.intercept, *found.weights] == pytest.approx(expected, rel=1e-7, abs=1e-9 * scale)
+            held += int((found.weights == 0).any())
+            for i in range(len(truth)):
+                others = np.arange(len(truth)) != i
+                base, *weights = by_every_support(features[others], truth[others], pull)
+                assert found.left_out[i] == pytest.approx(base + features[i] @ weights, rel=1e-8)
+    assert held >= 8
+
+
+def test_truths_that_fall_with_every_column_leave_no_weight() -> None:
+    features, truth = alike(16, 3, 0)
+    for lam in (*PENALTIES, math.inf):
+        found = forced(features, -truth, lam)
+        assert found.weights.tolist() == [0, 0, 0]
+        assert found.intercept == pytest.approx(-truth.mean())
+        assert found.left_out == pytest.approx(-(truth.sum() - truth) / 15)
+
+
+def test_more_columns_than_labels_and_no_noise() -> None:
+    rng = np.random.default_rng(9)
+    features = rng.random((8, 12))
+    truth = features @ np.linspace(0, 5, 12)
+    found = forced(features, truth, PENALTIES[0])
+    assert found.freedom == 1
+    low, high = rank_intervals(found, features, np.full(8, np.nan), np.zeros(8), seed=0)
+    assert (low <= high).all()
+
+
+def test_two_hundred_labels_take_no_time() -> None:
+    features, truth = alike(200, 5, 0)
+    before = time.process_time()
+    calibration(features, truth)
+    assert time.process_time() - before < 2
+
+
 def test_the_penalty_is_the_largest_that_is_within_half_a_standard_error() -> None:
     for seed in range(10):
         features, truth = drawn(16, 4, seed)
@@ -112,15 +182,18 @@ def test_a_column_of_noise_gets_little_weight() -> None:
     assert np.quantile(shares, 0.9) < 0.25
 
 
-def simulated(L: int, seed: int, runs: int = 150) -> tuple[float, float]:
-    """How often predictions and ranks of 64 candidates that are not labelled lie in their 95 % intervals."""
+def simulated(L: int, seed: int, runs: int = 150, apart: tuple[float, ...] = (1.0, 1 / 0.7, 1 / 0.3)) -> tuple[float, float, float]:
+    """How often predictions and ranks of 64 candidates that are not labelled lie in their 95 % intervals, and a weight is held at 0.
+
+    `apart` is each column's noise.
+    """
     rng = np.random.default_rng(seed)
-    values, ranks = [], []
+    values, ranks, held = [], [], []
     for _ in range(runs):
         skill = rng.standard_normal(64)
-        columns = skill[:, None] * [1.0, 0.7, 0.3] + rng.standard_normal((64, 3))
+        columns = skill[:, None] + rng.standard_normal((64, len(apart))) * apart
         truth = 45 + 2 * skill + 0.3 * rng.standard_normal(64)
-        features = standings(columns, [True] * 3)
+        features = standings(columns, [True] * len(apart))
         labelled = np.arange(64) < L
         found = calibration(features[labelled], truth[labelled])
         point, sd = predicted(found, features)
@@ -128,19 +201,73 @@ def simulated(L: int, seed: int, runs: int = 150) -> tuple[float, float]:
         low, high = rank_intervals(found, features, np.where(labelled, truth, np.nan), np.zeros(64), draws=300, seed=0)
         places = agreement.competition_ranks(truth, higher=True)
         ranks.append(((low <= places) & (places <= high))[~labelled].mean())
-    return float(np.mean(values)), float(np.mean(ranks))
+        held.append((found.weights == 0).any())
+    return float(np.mean(values)), float(np.mean(ranks)), float(np.mean(held))
 
 
 @pytest.mark.parametrize("L", [8, 16, 32])
 def test_predictions_lie_in_their_intervals_as_often_as_stated(L: int) -> None:
-    values, _ = simulated(L, L)
+    values, *_ = simulated(L, L)
     assert 0.92 <= values <= 0.98
 
 
 @pytest.mark.parametrize("L", [8, 16, 32])
 def test_rank_intervals_hold_the_true_rank(L: int) -> None:
-    _, ranks = simulated(L, L + 1)
+    _, ranks, _ = simulated(L, L + 1)
     assert ranks >= 0.93
+
+
+@pytest.mark.parametrize("L", [8, 16, 32])
+def test_intervals_hold_where_weights_are_held_at_zero(L: int) -> None:
+    values, ranks, held = simulated(L, L + 1, apart=(0.5, 0.5, 30.0, 30.0, 30.0))
+    assert held > 0.6
+    assert 0.93 <= values <= 0.985  # wide rather than narrow: the covariance is that without the bound
+    assert ranks >= 0.93
+
+
+def rank_ends_by_group(found: Calibration, features: np.ndarray, known: np.ndarray, sd: np.ndarray) -> np.ndarray:
+    """rank_intervals with everything group by group and draw by draw."""
+    rng = np.random.default_rng(0)
+    C, labelled = len(features), np.isfinite(known)
+    rows = np.column_stack([features, np.where(labelled, known, -np.inf), sd])
+    _, group = np.unique(rows, axis=0, return_inverse=True)
+    order = np.argsort(group.ravel(), kind="stable")
+    x = np.hstack([np.ones((C, 1)), features])[order]
+    value = np.where(labelled, known, predicted(found, features)[0])[order]
+    eigenvalues, vectors = np.linalg.eigh(found.covariance)
+    spread = found.sd * np.sqrt(found.freedom / rng.chisquare(found.freedom, size=(200, 1)))
+    common = (rng.standard_normal((200, x.shape[1])) @ (vectors * np.sqrt(np.maximum(eigenvalues, 0))).T) @ x.T
+    own = rng.standard_normal((200, C))
+    drawn = value + np.where(labelled[order], own * sd[order], spread * (common + own))
+    ranks = np.sort([rankdata(-row, method="min") for row in drawn], axis=0)
+    ends = np.empty((2, C), dtype=np.int64)
+    here = agreement.competition_ranks(value, higher=True)
+    ends[:, order] = np.minimum(ranks[math.floor(0.025 * 199)], here), np.maximum(ranks[math.ceil(0.975 * 199)], here)
+    for alike in range(int(group.max()) + 1):
+        twins = group.ravel() == alike
+        ends[:, twins] = [[ends[0, twins].min()], [ends[1, twins].max()]]
+    return ends
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rank_intervals_are_those_of_the_slow_way(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    features, truth = drawn(16, 2, seed)
+    found = calibration(features, truth)
+    many = standings(rng.integers(0, 6, (80, 2)).astype(float), [True, True])  # most rows are there more than once
+    known = np.where(rng.random(80) < 0.3, rng.integers(40, 43, 80), np.nan)
+    sd = np.where(rng.random(80) < 0.5, 0.0, 0.5)
+    ends = rank_intervals(found, many, known, sd, draws=200, seed=0)
+    assert np.array(ends).tolist() == rank_ends_by_group(found, many, known, sd).tolist()
+
+
+def test_rank_intervals_of_many_take_seconds() -> None:
+    features, truth = drawn(16, 2, 5)
+    found = calibration(features, truth)
+    many = np.random.default_rng(0).random((10_000, 2))
+    before = time.process_time()
+    rank_intervals(found, many, np.full(10_000, np.nan), np.zeros(10_000), draws=200, seed=0)
+    assert time.process_time() - before < 3
 
 
 def test_labelled_ones_are_drawn_about_their_truth_and_hold_their_place() -> None:

@@ -162,7 +162,7 @@ def test_training_curves_are_of_the_study_and_say_what_is_left_out() -> None:
     found = figure(made, TITLES[7])
     assert [panel.title for panel in found.panels] == ["Training: clean", "Training: adversarial"]
     assert found.panels[0].told.startswith("papers/mlp:width=32: 2 at first, 0.6667 at last; papers/cnn: 2.2 at first")
-    assert " 1 networks at other strengths or with other recipes are not shown." in found.caption
+    assert " 1 network at other strengths or with other recipes is not shown." in found.caption
     assert found.panels[0].drawing.body.count("<title>") == 3, "one kept epoch a curve"
 
 
