@@ -12,6 +12,7 @@ MEANING = {
     "given-weights": "the weights were given, not trained here: how they were selected is not known",
     "clean-trained": "measured on a cleanly trained network: weak networks can look robust, so this orders architectures badly",
     "diverged-once": "training's loss was not finite at first, so it was repeated at this learning rate, a tenth of the recipe's",
+    "float32": "bfloat16 garbled the gradient of this parameter on this machine, so the network was trained in float32",
     "micro-batch": "memory ran out, so batches went through in parts of this many samples, with the same effective batch",
     "zero-gradients": "so many samples have an input gradient of exactly zero, where gradient attacks stand still and fake robustness",
     "random-output": "two passes over the same inputs differ, which misleads attacks that do not average over it",

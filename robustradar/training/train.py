@@ -18,6 +18,7 @@ from robustradar.contract.recipe import Recipe
 from robustradar.errors import Failure
 from robustradar.judge import Guarded
 from robustradar.training import loss as losses
+from robustradar.training import rounding
 from robustradar.training.convex import Convex
 from robustradar.training.cost import Meter
 from robustradar.training.device import DeviceData
@@ -84,7 +85,8 @@ def train(
 ) -> Trained:
     """Trains a network and keeps the weights that the recipe's selection rule prefers.
 
-    A fit whose loss is not finite after an epoch is started once more at a tenth of the learning rate, and flagged.
+    A fit whose loss is not finite after an epoch is started once more at a tenth of the learning rate, and flagged. One whose gradients
+    bfloat16 garbles is trained in float32, and flagged.
 
     Args:
         loop: The fit, at its start.
@@ -96,11 +98,12 @@ def train(
         Failure: The loss was not finite, twice, or a plugin failed.
     """
     start = copy.deepcopy({name: value.cpu() for name, value in loop.network.state_dict().items()})
-    calmer = replace(loop.recipe, lr=loop.recipe.lr * RETRY_SHARE)
     kept, spent = _kept(checkpoint, loop.spec), Cost(0, 0, 0.0)
+    loop, flags = _sound(loop)
+    calmer = replace(loop.recipe, lr=loop.recipe.lr * RETRY_SHARE)
     if kept is None or kept["lr"] != calmer.lr:
         try:
-            return _train(loop, evaluation, told, _Progress(checkpoint, kept))
+            return _flagged(_train(loop, evaluation, told, _Progress(checkpoint, kept)), flags)
         except _Diverged as first:
             kept, spent = None, first.cost
     loop.network.load_state_dict(start)
@@ -111,7 +114,25 @@ def train(
         trained = _train(again, evaluation, told, _Progress(checkpoint, kept, spent))
     except _Diverged as second:
         raise Failure("training", f"diverged: {second}, also at a tenth of the learning rate. Use a smaller lr.") from None
-    return replace(trained, record=replace(trained.record, flags=(*trained.record.flags, f"diverged-once:lr={calmer.lr:g}")))
+    return _flagged(trained, (*flags, f"diverged-once:lr={calmer.lr:g}"))
+
+
+def _sound(loop: Loop) -> tuple[Loop, tuple[str, ...]]:
+    """The fit in a precision that its gradients stand, at its start, and the flag where that is not the recipe's."""
+    if loop.recipe.precision != "bf16":
+        return loop, ()
+    x, _ = loop.data.splits["train"].spread(2)
+    with guard.generators_restored():
+        name = guard.call(loop.culprit, lambda: rounding.garbled(loop.network, x))
+    if not name:
+        return loop, ()
+    full = replace(loop.recipe, precision="float32")
+    return begin(loop.spec, loop.network, full, loop.data, loop.attack), (f"float32:{name}",)
+
+
+def _flagged(trained: Trained, flags: tuple[str, ...]) -> Trained:
+    """The same, with flags beside its own."""
+    return replace(trained, record=replace(trained.record, flags=(*trained.record.flags, *flags)))
 
 
 def begin(spec: FitSpec, network: nn.Module, recipe: Recipe, data: DeviceData, attack: Guarded | None) -> Loop:

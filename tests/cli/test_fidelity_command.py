@@ -59,7 +59,9 @@ def test_a_truth_is_made_and_foretold(run: Run, tiny: str, truth: Path) -> None:
     assert [json.loads(line)["event"] for line in Path("events.jsonl").read_text().splitlines()] == ["planned"]
     assert truth.read_text() == before
 
-    done = run(f"fidelity --truth truth.csv {tiny} --eps 0.2 --metric robust-accuracy --ranker rank-mean --json --quiet --events events.jsonl")
+    done = run(
+        f"fidelity --truth truth.csv {tiny} --eps 0.2 --metric robust-accuracy --ranker rank-mean --json --quiet --events events.jsonl"
+    )
     assert done.code == 0, done.err
     heard = [json.loads(line)["event"] for line in Path("events.jsonl").read_text().splitlines()]
     assert (heard.count("planned"), heard.count("fitted")) == (2, 5)

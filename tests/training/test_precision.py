@@ -1,6 +1,7 @@
 """Low precision, memory formats, compilation and the statistics of inner attacks: the mathematics stay the same."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -136,3 +137,28 @@ def test_a_gpu_fits_about_as_the_cpu_does() -> None:
         ends = [t.record.epochs[-1]["evaluation_clean_loss"] for t in (here, there)]
         assert ends[1] == pytest.approx(ends[0], rel=0.05)
         assert there.record.cost.memory is not None
+
+
+def strided(side: int) -> Callable[[], nn.Module]:
+    """A network whose strided convolution has an image of so many pixels a side."""
+
+    def built() -> nn.Module:
+        torch.manual_seed(0)
+        layers = [nn.AdaptiveAvgPool2d(side), nn.Conv2d(2, 16, 1), nn.ReLU(), nn.Conv2d(16, 16, 3, stride=2, padding=1), nn.Flatten()]
+        return nn.Sequential(*layers, nn.Linear(16, 3))
+
+    return built
+
+
+def test_where_bfloat16_garbles_a_gradient_the_fit_is_in_float32_and_says_so() -> None:
+    full, low = (Fitting(strided(1), recipe(precision=name)).train() for name in ("float32", "bf16"))
+    assert low.record.flags == ("float32:3.weight",)
+    assert full.record.flags == ()
+    assert largest_difference(full.state, low.state) == 0
+
+
+def test_a_strided_convolution_of_more_pixels_has_its_true_gradient_in_bfloat16() -> None:
+    full, low = (Fitting(strided(2), recipe(precision=name)).train() for name in ("float32", "bf16"))
+    assert low.record.flags == ()
+    last = [trained.record.epochs[-1]["train_objective_loss"] for trained in (full, low)]
+    assert last[1] == pytest.approx(last[0], rel=0.05)
