@@ -31,7 +31,7 @@ MANY = 12
 CONTENTS = {
     "Tutorials": ("tutorials/pre-screen", "tutorials/plugin", "tutorials/ci"),
     "Use": ("architectures", "data", "attacks", "training", "rankers", "funnel", "fidelity", "report", "gate", "plugins", "faq"),
-    "What is measured": ("metrics", "baselines", "tradeoff", "transition", "flags", "benchmarks"),
+    "What is measured": ("evidence", "metrics", "baselines", "tradeoff", "transition", "flags", "benchmarks"),
     "Reference": ("reference/commands", "reference/registry", "reference/scores", "reference/python"),
     "Declarations": tuple(f"reference/{kind}" for kind in ("architectures", "datasets", "recipes", "attacks", "metrics", "output")),
 }
