@@ -153,7 +153,7 @@ def partial(score: Floats, given: Floats, both: Floats) -> Floats:
         both: tau of score and third [...].
 
     Example:
-        >>> partial(np.array(0.5), np.array(0.5), np.array(0.0)).round(4)
+        >>> round(float(partial(np.array(0.5), np.array(0.5), np.array(0.0))), 4)
         0.5774
     """
     rest = (1 - both**2) * (1 - given**2)
