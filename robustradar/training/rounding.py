@@ -11,8 +11,9 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 def garbled(network: nn.Module, x: Tensor) -> str:
     """The first parameter whose gradient in bfloat16 is garbage, by name; empty where none is known to be.
 
-    oneDNN, torch's library for CPUs, leaves the gradient of the weights of a strided convolution unwritten where the image is a single
-    pixel and the kernel larger (torch 2.15, CPUs with AMX). Training then diverges, or worse, does not.
+    oneDNN, torch's library for CPUs, returns wrong numbers for the gradient of the weights of a strided convolution where the image is a
+    single pixel and the kernel larger (seen with torch 2.15 on a CPU with AMX, kernels of 3, 5 and 7). Training then diverges, or worse,
+    does not.
 
     Args:
         network: Runs x once, in evaluation mode.
