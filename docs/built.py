@@ -92,6 +92,7 @@ def _one(plugin: str, declared: Declaration) -> str:
     if isinstance(declared, Metric):
         rows = [[f"`{c.name}`", {"none": "–"}.get(c.direction, c.direction), c.unit] for c in declared.columns]
         parts.append(table(["column", "better", "unit"], rows))
+        parts += [f"As a forecast of robustness: {declared.evidence}"] if declared.evidence else []
     return "\n\n".join([*parts, _parameters(declared)]) + "\n"
 
 

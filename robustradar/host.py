@@ -319,6 +319,8 @@ def _check(hook: str, expected: type[Declaration], item: object) -> None:
             raise _Breach(
                 f"{hook}: {item.name}: parameter {field.name!r} is {value!r:.40}, expected text, a finite number, a bool, None or a tuple."
             )
+    if isinstance(item, Metric) and not isinstance(item.evidence, str):
+        raise _Breach(f"{hook}: {item.name}: got evidence {item.evidence!r:.40}, expected text. Set evidence=…, or leave it out.")
     if isinstance(item, Metric) and not (item.columns and all(isinstance(column, Column) for column in item.columns)):
         raise _Breach(f"{hook}: {item.name}: got columns {item.columns!r:.40}, expected a tuple of robustradar.Column. Set columns=….")
     if isinstance(item, Reporter) and not _named(item.filename):

@@ -153,6 +153,8 @@ def _parameters(kind: str, identifier: str, declaration: Declaration) -> list[di
     """A row for the declaration, then one a parameter."""
     hints = typing.get_type_hints(type(declaration), include_extras=True)
     rows = [{"name": identifier, "type": kind, "default": "", "meaning": declaration.summary}]
+    if evidence := getattr(declaration, "evidence", ""):
+        rows.append({"name": "evidence", "type": "", "default": "", "meaning": evidence})
     for field in parameters(declaration):
         hint = hints[field.name]
         value = cat.shown(getattr(declaration, field.name))

@@ -173,7 +173,9 @@ def rank(
     origin = provenance(catalog.plugins, str(where), command, study.seeds)
     keys = {(m.candidate.label, m.metric.label, m.seed): m.key for m in prepared.plan.measurements}
     measurements = tuple(replace(use, key=keys[use.candidate, use.metric, use.seed]) for use in executed.measurements)
-    return Result(study, table.scores, ranking, executed.fits, origin, measurements)
+    known = {metric.label: catalog.bound("metric", metric, Metric).evidence for metric in study.metrics}
+    evidence = {label: sentence for label, sentence in known.items() if sentence}
+    return Result(study, table.scores, ranking, executed.fits, origin, measurements, evidence)
 
 
 def _refs(catalog: Catalog, kind: str, texts: Iterable[str], where: str) -> tuple[Ref, ...]:

@@ -39,12 +39,31 @@ def _columns(prefix: str, suffix: str = "") -> tuple[Column, ...]:
     return (Column(f"{prefix}_accuracy{suffix}", "higher", "fraction"), Column(f"{prefix}_loss{suffix}", "lower", "loss"))
 
 
+_TRAINED_EVIDENCE = (
+    "no forecast but the thing itself, where networks and training are those that are meant in the end; after one epoch of "
+    "networks cut to one cell a stage τ .31 [.11, .49] over 40 networks, where parameters have .59 [.45, .71]."
+)
+_ROBUST_EVIDENCE = (
+    "for given weights no forecast but a measurement; of cleanly trained networks τ .30 at most over 6,144 networks of one "
+    "search space, and .02 [−.34, .40] over 19 small ones of five families."
+)
+_FGSM_EVIDENCE = (
+    "its mean rank with clean_accuracy has τ .84 over 6,144 networks of one search space that were trained for 200 epochs; "
+    "after short trainings .09 [−.27, .49] over 19 small networks of five families."
+)
+_CLEAN_EVIDENCE = (
+    "τ .79 over 6,144 networks of one search space that were trained for 200 epochs; after short trainings .08 [−.27, .42] "
+    "over 19 small networks of five families."
+)
+
+
 @dataclass(frozen=True)
 class CleanAccuracy(Metric):
     """Accuracy and loss of the cleanly trained network on clean inputs."""
 
     name: str = fixed("clean-accuracy")
     columns: tuple[Column, ...] = fixed(_columns("clean"))
+    evidence: str = fixed(_CLEAN_EVIDENCE)
 
     def needs(self, task: Task, threat: Threat) -> Needs:
         """The clean fit."""
@@ -65,6 +84,7 @@ class FgsmAccuracy(Metric):
 
     name: str = fixed("fgsm-accuracy")
     columns: tuple[Column, ...] = fixed(_columns("fgsm"))
+    evidence: str = fixed(_FGSM_EVIDENCE)
     eps: Annotated[float | None, Field(gt=0, description="strength; none: an eighth of the study's, 1/255 for 8/255")] = None
     attack: Annotated[str, Field(description="the one-step attack")] = "native/fgm"
 
@@ -84,6 +104,7 @@ class RobustAccuracy(Metric):
 
     name: str = fixed("robust-accuracy")
     columns: tuple[Column, ...] = fixed(_columns("robust"))
+    evidence: str = fixed(_ROBUST_EVIDENCE)
 
     def needs(self, task: Task, threat: Threat) -> Needs:
         """The clean fit and the study's attack."""
@@ -100,6 +121,7 @@ class RobustAccuracyTrained(Metric):
 
     name: str = fixed("robust-accuracy-trained")
     columns: tuple[Column, ...] = fixed(_columns("robust", "_trained"))
+    evidence: str = fixed(_TRAINED_EVIDENCE)
     objective: Annotated[
         Literal["adversarial", "trades", "mart"], Field(description="what is trained: the adversarial loss, TRADES or MART")
     ] = "adversarial"

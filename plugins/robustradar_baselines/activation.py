@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 NO_RELU = "no nn.ReLU in the network (functional ones are not seen), and the codes say which of them are on"
 ALIKE = "the activation codes of the {n} samples span only {rank} dimensions, so that the determinant is 0; a smaller batch may do"
 ONE_CHANNEL = "no convolution or linear layer with two channels or more that vary"
+_EVIDENCE = (
+    "the mean rank of effective_rank and meco has τ .78 [.75, .80] over 300 networks of one search space, where parameters "
+    "have .64 [.59, .68], and .44 [.05, .72] over 19 small ones of five families, where parameters have .21 [−.12, .52]."
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Activations(Metric):
             Column("meco", "higher", "1"),
         )
     )
+    evidence: str = fixed(_EVIDENCE)
     batch: untrained.Batch = 64
     repeats: untrained.Repeats = 1
 

@@ -13,6 +13,7 @@ from robustradar_baselines import untrained
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+_EVIDENCE = "τ .65 [.61, .69] over 300 networks of one search space, where parameters have .65 [.61, .70]."
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Croze(Metric):
 
     name: str = fixed("croze")
     columns: tuple[Column, ...] = fixed((Column("croze", "higher", "1"),))
+    evidence: str = fixed(_EVIDENCE)
     batch: untrained.Batch = 16
     eps: Annotated[float, Field(gt=0, description="how far every input value goes, in the data's own units")] = 0.01
     step: Annotated[float, Field(gt=0, description="how far the weights of each layer go, as a multiple of their norm")] = 2.0

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 FLAT = "a sample's input gradient is the same for every feature, and correlates with nothing"
 _K = 1e-5  # Mellor et al. 2020
+_SYNFLOW_EVIDENCE = (
+    "τ .63 [.58, .67] over 300 networks of one search space, where parameters have .64 [.59, .68], and .42 [.03, .76] over "
+    "19 small ones of five families, where parameters have .21 [−.12, .52]."
+)
+_GRADIENTS_EVIDENCE = (
+    "zico has τ .67 [.63, .71] over 300 networks of one search space, jacov .63 [.59, .66], snip .14 [.07, .21] and "
+    "grad_norm .09 [.01, .16], where parameters have .65 [.61, .70]."
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,7 @@ class SynFlow(Metric):
 
     name: str = fixed("synflow")
     columns: tuple[Column, ...] = fixed((Column("synflow", "higher", "1"),))
+    evidence: str = fixed(_SYNFLOW_EVIDENCE)
     repeats: untrained.Repeats = 1
 
     def needs(self, task: Task, threat: Threat) -> Needs:
@@ -67,6 +76,7 @@ class Gradients(Metric):
             Column("input_gradient_norm", "none", "1"),
         )
     )
+    evidence: str = fixed(_GRADIENTS_EVIDENCE)
     batch: untrained.Batch = 64
     batches: Annotated[int, Field(ge=2, description="how many batches, over whose gradients the deviation is taken")] = 2
     repeats: untrained.Repeats = 1

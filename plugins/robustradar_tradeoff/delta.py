@@ -22,6 +22,10 @@ _COLUMNS = (
     *(Column(name, "lower", "loss") for name in _BY_CURVATURE),
     *(Column(name, "none", "1") for name in _BY_INFLUENCE),
 )
+_EVIDENCE = (
+    "over 19 small networks of five families delta_exact has τ .32 [.04, .60] and delta_quadratic −.30 [−.64, .05]. Both "
+    "need the adversarial training that a forecast is to save; of the quadratic one no use in ranking was found."
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Delta(ByCurvature, Metric):
 
     name: str = fixed("delta")
     columns: tuple[Column, ...] = fixed(_COLUMNS)
+    evidence: str = fixed(_EVIDENCE)
     inner: Annotated[str | None, Field(description="attack to train with, e.g. native/n-fgsm; none: the study's")] = None
     warm: Annotated[bool, Field(description="start the adversarial training from the clean network")] = False
 

@@ -20,6 +20,11 @@ _COLUMNS = (
     Column("gain", "higher", "loss"),
     Column("gain_accuracy", "higher", "fraction"),
 )
+_EVIDENCE = (
+    "with the ends 0 and 1 alone toc_hypervolume has τ .38 [.03, .70] and gain_accuracy .52 [.10, .80] over 19 small "
+    "networks of five families, but made from the adversarially trained network itself: a description, no forecast that "
+    "saves anything."
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Toc(Metric):
 
     name: str = fixed("toc")
     columns: tuple[Column, ...] = fixed(_COLUMNS)
+    evidence: str = fixed(_EVIDENCE)
     xi: Annotated[tuple[float, ...], Field(description="weights of the adversarial loss, rising within [0, 1], joined by +")] = (
         0.001,
         0.25,

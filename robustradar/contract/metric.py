@@ -195,9 +195,12 @@ class Metric(Declaration, ABC):
 
     Attributes:
         columns: The numbers that it yields; the first that applies is its headline, by which rankers rank unless told otherwise.
+        evidence: What is known of how well its columns order architectures by robustness after adversarial training: a sentence or two with
+            the figures, for reports. Empty: nothing is known, which reports say.
     """
 
     columns: tuple[Column, ...] = fixed(())
+    evidence: str = fixed("")
 
     @abstractmethod
     def needs(self, task: Task, threat: Threat) -> Needs:

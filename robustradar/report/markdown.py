@@ -10,7 +10,7 @@ from robustradar.report.document import Document
 from robustradar.report.figure import figures
 from robustradar.report.grid import Cell, Grid, Head
 from robustradar.report.svg import printable
-from robustradar.report.view import View
+from robustradar.report.view import FORECASTS, View
 from robustradar.values import counted
 
 _ARROWS = {"higher": " ↑", "lower": " ↓", "none": ""}
@@ -98,7 +98,7 @@ def _cost(document: Document, rows: int) -> Iterator[str]:
 
 
 def _trust(view: View, rows: int) -> Iterator[str]:
-    """Flags, cells without a number, confounders and broken plugins."""
+    """Flags, cells without a number, confounders, what is known of the metrics, and broken plugins."""
     if view.flags:
         yield "Flags, and whose numbers have them:"
         yield "\n".join(f"- *{letter}*: {escaped(sentence)}. {escaped(where)}" for letter, sentence, where in view.flags)
@@ -109,6 +109,9 @@ def _trust(view: View, rows: int) -> Iterator[str]:
     yield escaped(sentence)
     if columns:
         yield _list(columns)
+    if view.evidence:
+        yield escaped(FORECASTS)
+        yield _list(view.evidence)
     if broken := view.document.json["provenance"]["broken_plugins"]:
         yield _list(f"Plugin {plugin} was broken and left out: {reason}" for plugin, reason in broken.items())
 

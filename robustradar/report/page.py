@@ -16,7 +16,7 @@ from robustradar.report import account, comparison
 from robustradar.report.document import Document
 from robustradar.report.figure import figures
 from robustradar.report.svg import printable
-from robustradar.report.view import View
+from robustradar.report.view import FORECASTS, View
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -40,6 +40,7 @@ def page(documents: Sequence[Document]) -> str:
         comparison=comparison if several else None,
         documents=documents,
         account=account,
+        forecasts=FORECASTS,
         strong=lambda name: Markup("<strong>{}</strong>").format(name),
     )
     return printable(text).strip() + "\n"

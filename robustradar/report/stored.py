@@ -53,6 +53,7 @@ def result(document: JSON) -> Result:
         fits=tuple(_fit(fit) for fit in document["fits"]),
         provenance=document["provenance"],
         measurements=tuple(_measurement(use) for use in document["measurements"]),
+        evidence=document.get("evidence", {}),
     )
 
 

@@ -19,6 +19,9 @@ from robustradar.values import Column, Failed, Measured, Score, Skipped, counted
 _NAMED = 10
 # Chosen here: a tau means little for fewer candidates, and from here on an order is mostly the other's.
 _LEAST, _TAU = 5, 0.7
+FORECASTS = (
+    "What is known of these metrics as forecasts of robustness after adversarial training (τ is Kendall's, brackets hold 95 % intervals):"
+)
 # Why the first can be told from the others, or not, by what tells.
 _SURE = {
     "ranks": "no other candidate's 95 % rank interval reaches 1.",
@@ -226,6 +229,15 @@ class View:
         """Columns that are no merit, by which the candidates stand almost as they were ranked: name, Kendall's tau, candidates."""
         orders = self._orders((key, 1.0) for key in self.document.columns if key[1].direction == "none")
         return [found for found in orders if abs(found[1]) >= _TAU]
+
+    @cached_property
+    def evidence(self) -> list[str]:
+        """What is known of the metrics as forecasts of robustness, and of which nothing is."""
+        known = self.document.json.get("evidence", {})
+        groups: dict[str, list[str]] = {}
+        for metric in dict.fromkeys(metric for metric, column in self.document.columns if column.direction != "none"):
+            groups.setdefault(known.get(metric, "nothing is known."), []).append(metric)
+        return [f"{_names(metrics)}: {sentence}" for sentence, metrics in groups.items()]
 
     @cached_property
     def agreement(self) -> str:

@@ -78,7 +78,11 @@ class MeasurementUse:
 
 @dataclass(frozen=True)
 class Result:
-    """All that a run found. Its JSON is the truth; every other form is a rendering of it."""
+    """All that a run found. Its JSON is the truth; every other form is a rendering of it.
+
+    Attributes:
+        evidence: What is known of each metric as a forecast of robustness, by the metric's label, where anything is.
+    """
 
     study: Study
     scores: tuple[Score, ...]
@@ -86,6 +90,7 @@ class Result:
     fits: tuple[FitUse, ...]
     provenance: Mapping[str, Any]
     measurements: tuple[MeasurementUse, ...] = ()
+    evidence: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def failed(self) -> tuple[Score, ...]:
@@ -107,6 +112,7 @@ class Result:
             **({"ranking_notes": list(self.ranking.notes)} if self.ranking.notes else {}),
             **({"ranking_score": self.ranking.score} if self.ranking.score else {}),
             **({"ranking_details": dict(self.ranking.details)} if self.ranking.details else {}),
+            **({"evidence": dict(self.evidence)} if self.evidence else {}),
             "fits": [
                 {
                     "key": fit.record.key,

@@ -159,6 +159,12 @@ ZOO = {
         + "@hookimpl\ndef robustradar_metrics():\n    return (M(name='m'),)",
         "robustradar_metrics: m: got columns (), expected a tuple of robustradar.Column. Set columns=….",
     ),
+    "evidence that is no text": (
+        HEAD
+        + "class M(rr.Metric):\n    def needs(self, task, threat): ...\n    def measure(self, bench): ...\n"
+        + "@hookimpl\ndef robustradar_metrics():\n    return (M(name='m', columns=(rr.Column('m', 'none', '1'),), evidence=0.8),)",
+        "robustradar_metrics: m: got evidence 0.8, expected text. Set evidence=…, or leave it out.",
+    ),
     "reporter that writes elsewhere": (
         HEAD
         + "class R(rr.Reporter):\n    def render(self, result): return ''\n"

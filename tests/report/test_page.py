@@ -203,6 +203,15 @@ def test_how_the_ranking_agrees_with_merits_that_it_was_not_made_of_is_told() ->
     assert "not made of" not in said(recorded.document((A, B)))
 
 
+def test_what_is_known_of_the_metrics_is_told_and_what_is_not() -> None:
+    text = said(recorded.document())
+    assert "What is known of these metrics as forecasts of robustness after adversarial training" in text
+    assert "baselines/clean-accuracy: τ .79 on others' networks. " in text
+    assert "tradeoff/toc, transition/eps-star, tradeoff/delta: nothing is known. " in text
+    assert "tradeoff/influence: no use was found. " in text
+    assert "baselines/parameters:" not in text, "a metric that has no direction foretells nothing"
+
+
 def test_broken_plugins_are_told() -> None:
     made = recorded.document()
     made.json["provenance"]["broken_plugins"] = {"theirs": "ImportError: <no>"}
@@ -260,6 +269,7 @@ def test_hostile_texts_stay_text_wherever_they_stand() -> None:
     made = recorded.document(HOSTILE)
     made.json["study"] |= {"name": HOSTILE[0], "attack": HOSTILE[1], "ranker": HOSTILE[2]}
     made.json["provenance"]["command"] = HOSTILE[1]
+    made.json["evidence"] = {f"tradeoff/influence:{HOSTILE[2]}": HOSTILE[0]}
     for row in made.json["scores"]:
         row["metric"] = f"{row['metric']}:{HOSTILE[2]}"
         row["flags"] = [HOSTILE[0]] if row["flags"] else []
