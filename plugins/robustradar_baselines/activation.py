@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 NO_RELU = "no nn.ReLU in the network (functional ones are not seen), and the codes say which of them are on"
 ALIKE = "the activation codes of the {n} samples span only {rank} dimensions, so that the determinant is 0; a smaller batch may do"
-ONE_CHANNEL = "no convolution or linear layer with two channels or more that vary"
+STILL = "no convolution or linear layer all of whose channels vary"
 _EVIDENCE = (
     "the mean rank of effective_rank and meco has τ .78 [.75, .80] over 300 networks of one search space, where parameters "
     "have .64 [.59, .68], and .44 [.05, .72] over 19 small ones of five families, where parameters have .21 [−.12, .52]."
@@ -129,7 +129,7 @@ class Spectra:
         features = (features - features.mean(0)).double()
         covariance = features.T @ features / len(features)
         spread = covariance.diagonal().sqrt()
-        if len(spread) < 2 or not bool((spread > 0).all()):
+        if not bool((spread > 0).all()):
             return
         v = torch.linalg.eigvalsh(covariance / spread.outer(spread)).clamp(min=0)
         entropy = float(_entropy(torch.linalg.eigvalsh(covariance).clamp(min=0)))
@@ -138,7 +138,7 @@ class Spectra:
     def scores(self) -> untrained.Found:
         """Every score is summed over layers."""
         names = ("effective_rank", "expressivity", "meco")
-        return {name: sum(layer[name] for layer in self._layers) if self._layers else ONE_CHANNEL for name in names}
+        return {name: sum(layer[name] for layer in self._layers) if self._layers else STILL for name in names}
 
 
 def _entropy(v: Tensor) -> Tensor:

@@ -45,6 +45,12 @@ Scores = Annotated[
     list[str] | None,
     typer.Option("--score", metavar="COLUMN:higher|lower", help="Judge a column of the table; a:higher+b:lower: the mean rank."),
 ]
+ScoreCosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--score-cost", metavar="COLUMN=N", help="Samples passed forward and backward for a column of the table; a+b=N: for both at once."
+    ),
+]
 Baselines = Annotated[
     list[str] | None, typer.Option("--baseline", metavar="COLUMN:higher|lower", help="The same, of what scores must beat.")
 ]
@@ -69,6 +75,7 @@ def fidelity(  # noqa: PLR0913, PLR0917 (one parameter an option)
     seed: Seed = 0,
     part: Part = None,
     score: Scores = None,
+    score_cost: ScoreCosts = None,
     baseline: Baselines = None,
     run: Runs = None,
     ranker: Rankers = None,
@@ -103,7 +110,8 @@ def fidelity(  # noqa: PLR0913, PLR0917 (one parameter an option)
         raise UsageError("--run: got a run and --metric, expected one of them. Compute first with rank, then give all runs by --run.")
     if events and not metric:
         raise UsageError("--events: got no --metric, expected one: nothing is computed, so nothing happens. Give --metric, or drop it.")
-    how = judging.Reading(candidate, truth_column, truth_sd, truth_cost, judging.part(part) if part else None, sample, seed)
+    parts, spent = judging.part(part) if part else None, tuple(score_cost or ())
+    how = judging.Reading(candidate, truth_column, truth_sd, truth_cost, parts, sample, seed, spent)
     request = Request(None, data, norm, eps, attack, recipe, option.repeated(metric), seeds=seeds)
     scoring = judging.Scoring(request, not no_baselines, store, device.value, tuple(plugin or ()), registry)
     table = judging.read(truth, how)

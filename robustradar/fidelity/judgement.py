@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from robustradar.fidelity import statistic
-from robustradar.fidelity.score import Judgeable, Work
+from robustradar.fidelity.score import Judgeable
 from robustradar.fidelity.statistic import FEWEST, FEWEST_PAIRS, FIRST, Floats, Slice
 from robustradar.fidelity.truth import Truth
 from robustradar.values import JSON
@@ -87,11 +87,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class Price:
-    """What a score's candidates took, as a mean a candidate; shares are of what the truth's training took, None where that is not known."""
+    """What a score's candidates took, as a mean a candidate; shares are of what the truth's training took. None: not known."""
 
     passes: float
     share: float | None
-    flops: float
+    flops: float | None
     flops_share: float | None
 
 
@@ -342,16 +342,13 @@ def _price(score: Judgeable, truth: Truth) -> Price | None:
     known = np.isfinite(score.values)
     if not known.any():
         return None
-    spent = [_total(work) for work in score.work]
-    passes, flops = (np.array([getattr(total, name) for total in spent], dtype=np.float64) for name in ("passes", "flops"))
+    passes = np.array([sum(each.passes for each in work.values()) for work in score.work], dtype=np.float64)
+    flops = np.array([sum(math.nan if each.flops is None else each.flops for each in work.values()) for work in score.work])
 
     def share(mine: Floats, whole: Floats) -> float | None:
         both = known & np.isfinite(whole) & (whole > 0)
         return float(mine[both].sum() / whole[both].sum()) if both.any() else None
 
+    if np.isnan(flops[known]).any():
+        return Price(float(passes[known].mean()), share(passes, truth.cost), None, None)
     return Price(float(passes[known].mean()), share(passes, truth.cost), float(flops[known].mean()), share(flops, truth.flops))
-
-
-def _total(work: Mapping[str, Work]) -> Work:
-    """A candidate's work together."""
-    return Work(sum(each.passes for each in work.values()), sum(each.flops for each in work.values()))

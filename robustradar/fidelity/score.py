@@ -26,10 +26,10 @@ ABSENT = "not in the runs given"
 
 @dataclass(frozen=True)
 class Work:
-    """Samples passed forward and backward, and floating-point operations."""
+    """Samples passed forward and backward, and floating-point operations, None where they are not known."""
 
     passes: int
-    flops: int
+    flops: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,11 +237,15 @@ def typed(option: str, text: str, truth: Truth, directed: Mapping[str, Judgeable
 
 
 def _told(column: str, truth: Truth, *, higher: bool) -> Judgeable:
-    """A column of the table as a score; what it cost is not known."""
+    """A column of the table as a score; what it cost is known where that was told."""
     values = truth.numbers(column)
     missing = int(np.isnan(values).sum())
     reasons = {f"no number in {truth.file}": missing} if missing else {}
-    return Judgeable(column, "higher" if higher else "lower", values if higher else -values, reasons)
+    work = None
+    if column in truth.spent:
+        key, passes = truth.spent[column]
+        work = tuple({f"{key} of {candidate}": Work(passes, None)} for candidate in truth.candidates)
+    return Judgeable(column, "higher" if higher else "lower", values if higher else -values, reasons, work)
 
 
 def _mean_rank(terms: Sequence[Judgeable]) -> Judgeable:

@@ -30,6 +30,7 @@ class Reading:
         part: (k, n): the k-th of n parts, by a hash of the candidate's name; None: all.
         sample: How many candidates to take, evenly spaced in the truth's order; None: all.
         seed: Of the sample's offset.
+        spent: What columns of the table took, as it is typed: ``a+b=N``, samples passed that gave both columns at once.
     """
 
     candidate: str = "{candidate}"
@@ -39,6 +40,7 @@ class Reading:
     part: tuple[int, int] | None = None
     sample: int | None = None
     seed: int = 0
+    spent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,7 @@ class Truth:
         columns: The table's texts by column.
         lines: Where each candidate stands in the file.
         untold: How many rows have no truth.
+        spent: By column what it took: a key, that of columns which came at once, and the samples passed.
     """
 
     file: str
@@ -68,6 +71,7 @@ class Truth:
     columns: Mapping[str, tuple[str, ...]]
     lines: tuple[int, ...]
     untold: int
+    spent: Mapping[str, tuple[str, int]]
 
     def numbers(self, column: str) -> Floats:
         """A column's numbers, nan where its text is empty.
@@ -108,7 +112,8 @@ def read(file: Path, how: Reading) -> Truth:
     columns = {column: tuple(row[i] for _, _, row in told) for column, i in place.items()}
     lines, candidates = tuple(n for n, _, _ in told), tuple(candidate for _, candidate, _ in told)
     nothing = np.full(len(told), math.nan)
-    bare = Truth(name, how, candidates, nothing, nothing, nothing, nothing, columns, lines, len(rows) - len(told))
+    spent = _spent(how.spent, name, header)
+    bare = Truth(name, how, candidates, nothing, nothing, nothing, nothing, columns, lines, len(rows) - len(told), spent)
 
     def given(constant: float | None, column: str) -> Floats:
         if constant is not None:
@@ -148,6 +153,26 @@ def _table(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         if len(row) != len(header):
             raise UsageError(f"{file}:{n}: got {len(row)} fields, expected {len(header)}, as the first line has.")
     return header, rows[1:]
+
+
+def _spent(typed: Sequence[str], file: str, header: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """What columns of the table took.
+
+    Raises:
+        UsageError: It is not of the form COLUMN=N, or names no column or one twice.
+    """
+    found: dict[str, tuple[str, int]] = {}
+    for text in typed:
+        columns, _, passes = text.rpartition("=")
+        if not columns or not passes.strip().isdecimal():
+            raise UsageError(f"--score-cost: got {text!r}, expected COLUMN=N or COLUMN+COLUMN=N, such as accuracy=20000000.")
+        for column in map(str.strip, columns.split("+")):
+            if column not in header:
+                raise UsageError(unknown(f"--score-cost, in {file}", column, header))
+            if column in found:
+                raise UsageError(f"--score-cost: got {column!r} twice, expected each column once.")
+            found[column] = columns, int(passes)
+    return found
 
 
 def _check_once(file: str, named: Sequence[tuple[int, str, list[str]]]) -> None:

@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from robustradar.report.cell import Unit, number, title, unit
 from robustradar.report.flag import by_stem, joined, letters, meaning
-from robustradar.values import Column, Failed, Measured, Result, Score, Skipped
+from robustradar.values import Column, Failed, Measured, Result, Score, Skipped, counted
 
 _ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
 
@@ -122,9 +122,21 @@ def _notes(result: Result) -> list[str]:
 
 
 def _broken(result: Result) -> str:
-    """Failed and skipped cells with their reasons, columns of one reason together; empty where there are none."""
-    columns: dict[tuple[str, str, str], list[str]] = {}
-    for row in (score.json() for score in result.scores if not isinstance(score.outcome, Measured)):
-        columns.setdefault((row["candidate"], row["state"], row["reason"]), []).append(row["column"])
-    rows = [[candidate, ", ".join(names), state, reason] for (candidate, state, reason), names in columns.items()]
-    return tabulate(rows, ["candidate", "columns", "state", "reason"], tablefmt="simple", disable_numparse=True) if rows else ""
+    """Failed cells, and skipped ones of columns that are shown or ranked by, with their reasons, columns of one reason together.
+
+    Other skipped cells are only counted: a metric of many columns need not apply in all of them.
+    """
+    shown = {(metric, column.name) for metric, column in headlines(result.scores).items()}
+    groups: dict[tuple[str, str, str], list[Score]] = {}
+    for score in (score for score in result.scores if not isinstance(score.outcome, Measured)):
+        row = score.json()
+        groups.setdefault((row["candidate"], row["state"], row["reason"]), []).append(score)
+    rows, aside = [], 0
+    for (candidate, state, reason), scores in groups.items():
+        if state == "failed" or any((s.metric, s.column.name) in shown or s.column.name in result.ranking.columns for s in scores):
+            rows.append([candidate, ", ".join(s.column.name for s in scores), state, reason])
+        else:
+            aside += len(scores)
+    table = tabulate(rows, ["candidate", "columns", "state", "reason"], tablefmt="simple", disable_numparse=True) if rows else ""
+    more = f"{counted(aside, 'cell')} of columns that are not shown {'was' if aside == 1 else 'were'} skipped; the report tells why."
+    return "\n\n".join(filter(None, [table, more if aside else ""]))

@@ -9,7 +9,7 @@ from small_benches import Make, bench, layer, values
 from torch import Tensor, nn
 
 from robustradar.conformance import contract_test
-from robustradar_baselines.activation import ALIKE, NO_RELU, ONE_CHANNEL, Activations
+from robustradar_baselines.activation import ALIKE, NO_RELU, STILL, Activations
 
 test_contract = contract_test("baselines/activations:batch=8,repeats=2")
 
@@ -114,10 +114,16 @@ def test_a_convolution_s_channels_are_compared_over_samples_and_pixels() -> None
     )
 
 
-def test_one_channel_has_no_spectrum() -> None:
+def test_one_channel_counts_as_one() -> None:
+    """Such as the output of a regression."""
     found = scores(lambda: layer([[1.0, 0.0]]), CROSS)
-    assert found["effective_rank"] == found["expressivity"] == found["meco"] == ONE_CHANNEL
-    assert ONE_CHANNEL == "no convolution or linear layer with two channels or more that vary"
+    assert (found["effective_rank"], found["expressivity"], found["meco"]) == pytest.approx((1, 0, 1))
+
+
+def test_a_channel_that_never_varies_has_no_correlation() -> None:
+    found = scores(lambda: layer([[1.0, 0.0], [0.0, 0.0]]), CROSS)
+    assert found["effective_rank"] == found["expressivity"] == found["meco"] == STILL
+    assert STILL == "no convolution or linear layer all of whose channels vary"
 
 
 def test_batch_normalisation_uses_the_batch() -> None:

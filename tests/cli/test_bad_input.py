@@ -125,7 +125,8 @@ OPTIONS = [
     ),
     (
         "--arch linear --ranker rank-mean:columns=cleen_accuracy",
-        "ranker rank-mean: columns: got 'cleen_accuracy', expected one of clean_accuracy, clean_loss, fgsm_accuracy, fgsm_loss. "
+        "ranker rank-mean: columns: got 'cleen_accuracy', expected one of clean_accuracy, clean_loss, effective_rank, expressivity, "
+        "fgsm_accuracy, fgsm_loss, meco, nwot, swap. "
         "Did you mean 'clean_accuracy' or 'fgsm_accuracy'?",
     ),
     ("--arch linear --out tiny.npz/out", "--out: got 'tiny.npz/out', which cannot be written (Not a directory). Choose another folder."),

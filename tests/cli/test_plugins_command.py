@@ -95,13 +95,13 @@ def test_list_of_studies_shows_ones_own_too(run: Run) -> None:
         "data": "native/digits",
         "threat": "linf 0.1",
         "candidates": 7,
-        "metrics": 5,
+        "metrics": 6,
         "seeds": 2,
     }
     assert rows["small"] == {"id": "small", "data": "", "threat": "", "candidates": 1, "metrics": 1, "seeds": 3}
     shown = run("plugins list study").out.splitlines()
     assert shown[0].split() == ["id", "data", "threat", "candidates", "metrics", "seeds"]
-    assert shown[2].split() == ["quickstart", "native/digits", "linf", "0.1", "7", "5", "2"]
+    assert shown[2].split() == ["quickstart", "native/digits", "linf", "0.1", "7", "6", "2"]
 
 
 def test_list_of_a_kind_shows_ones_own_aliases(run: Run) -> None:

@@ -23,7 +23,7 @@ def table(
     told = {"candidate": tuple(names[:n]), "truth": tuple(map(str, values)), **{k: tuple(v) for k, v in columns.items()}}
     given = np.array(values, dtype=float)
     arrays = (given, np.full(n, sd), np.full(n, cost), np.full(n, math.nan))
-    return Truth("t.csv", Reading(), tuple(names[:n]), *arrays, told, tuple(range(2, n + 2)), 0)
+    return Truth("t.csv", Reading(), tuple(names[:n]), *arrays, told, tuple(range(2, n + 2)), 0, {})
 
 
 def cell(candidate: str, metric: str, column: str, value: float | None, direction: str = "higher", **other: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from judged_runs import NAMES, cell, fit, run, table, use
 from scipy.stats import kendalltau
 
 from robustradar.errors import UsageError
-from robustradar.fidelity import Asked, Fidelity, Judgement, fidelity
+from robustradar.fidelity import Asked, Fidelity, Judgement, Price, fidelity
 from robustradar.fidelity.form import markdown, text
 from robustradar.fidelity.page import page
 
@@ -208,6 +209,21 @@ def test_costs_count_shared_fits_once_for_each_score() -> None:
     both = prices["clean_accuracy + fgsm_accuracy"]
     assert both
     assert (both.share, both.flops, both.flops_share) == (pytest.approx(0.104), 5040, None)
+
+
+def test_what_columns_of_the_table_took_counts_once_for_those_that_came_at_once() -> None:
+    spent = {"clean": ("clean+weak", 400), "weak": ("clean+weak", 400), "free": ("free", 0)}
+    truth = replace(table(UP, cost=1000.0, clean=texts(UP), weak=texts(UP), free=texts(UP), other=texts(UP)), spent=spent)
+    asked = Asked(("clean:higher", "clean:higher+weak:lower", "free:higher+weak:higher", "free:higher", "other:higher"))
+    prices = {j.name: j.price for j in fidelity(truth, [], asked).judgements}
+    assert {name: price and price.share for name, price in prices.items()} == {
+        "clean": 0.4,
+        "clean + weak": 0.4,
+        "free + weak": 0.4,
+        "free": 0.0,
+        "other": None,
+    }
+    assert prices["clean"] == Price(400.0, pytest.approx(0.4), None, None)
 
 
 def test_runs_of_one_protocol_share_candidates_out_and_others_stand_apart() -> None:

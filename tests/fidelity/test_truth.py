@@ -48,6 +48,12 @@ def test_constants_stand_in_for_columns(file: Path) -> None:
     assert np.isnan(taken(file, many(6)).sd).all()
 
 
+def test_what_columns_took_is_told_by_column(file: Path) -> None:
+    assert taken(file, many(6)).spent == {}
+    told = taken(file, many(6), spent=("truth+candidate=40",)).spent
+    assert told == {"truth": ("truth+candidate", 40), "candidate": ("truth+candidate", 40)}
+
+
 def test_rows_without_a_truth_are_left_out_and_counted(file: Path) -> None:
     truth = taken(file, many(6) + "failed,\nlost, \n")
     assert (len(truth.candidates), truth.untold) == (6, 2)
@@ -105,6 +111,10 @@ WRONG = [
         {},
         "t.csv: truth: got 0.5 for all 6 candidates, expected a spread: there is no order to foretell.",
     ),
+    (many(6), {"spent": ("truth",)}, "--score-cost: got 'truth', expected COLUMN=N or COLUMN+COLUMN=N, such as accuracy=20000000."),
+    (many(6), {"spent": ("truth=-1",)}, "--score-cost: got 'truth=-1', expected COLUMN=N or COLUMN+COLUMN=N, such as accuracy=20000000."),
+    (many(6), {"spent": ("trut=1",)}, "--score-cost, in t.csv: got 'trut', expected one of candidate, truth. Did you mean 'truth'?"),
+    (many(6), {"spent": ("truth=1", "truth=2")}, "--score-cost: got 'truth' twice, expected each column once."),
     (many(6), {"candidate": "x{candidate"}, "--candidate: got 'x{candidate', expected every brace to enclose a column, such as {arch}."),
     (
         'candidate,truth\n"a,1\n',

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from robustradar import Column, Measured, Ranking, Result, Score
+from robustradar import Column, Measured, Ranking, Result, Score, Skipped
 from robustradar.report import table
 from robustradar_native.reporter import Csv
 
@@ -22,8 +22,9 @@ b = selected-on-evaluation: the epoch was selected on the samples that it was me
 
 candidate      columns                                 state    reason
 -------------  --------------------------------------  -------  ------------------------------------------------------------------------------
-papers/cnn     clean_loss                              skipped  no losses
-papers/linear  clean_accuracy, clean_loss, parameters  failed   architecture papers/linear (robustradar 0.1.0): ValueError: | <b>not</b> today"""  # noqa: E501 (as it is printed)
+papers/linear  clean_accuracy, clean_loss, parameters  failed   architecture papers/linear (robustradar 0.1.0): ValueError: | <b>not</b> today
+
+1 cell of columns that are not shown was skipped; the report tells why."""  # noqa: E501 (as it is printed)
 
 BROKEN = "architecture papers/linear (robustradar 0.1.0): ValueError: | <b>not</b> today"
 CSV = f"""\
@@ -46,6 +47,15 @@ def test_the_terminals_table(result: Result) -> None:
 
 def test_scores_as_csv(result: Result) -> None:
     assert Csv().render(result) == CSV
+
+
+def test_a_skipped_cell_that_is_shown_is_told_with_all_of_its_reason(result: Result) -> None:
+    names = ("clean_accuracy", "clean_loss")
+    skipped = tuple(Score("papers/cnn", "m", Column(name, "higher", "1"), Skipped("no network")) for name in names)
+    other = Score("papers/linear", "m", Column("clean_accuracy", "higher", "1"), Measured(0.5))
+    told = table.text(replace(result, scores=(*skipped, other)))
+    assert "papers/cnn   clean_accuracy, clean_loss  skipped  no network" in told
+    assert "not shown" not in told
 
 
 def test_a_clean_result_has_no_empty_parts(result: Result) -> None:
