@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,12 +16,22 @@ class Unit:
     Attributes:
         scale: What they are multiplied by.
         title: What a heading ends with; empty for bare numbers.
-        digits: Decimals of a value with an interval.
+        digits: Decimals of a value with an interval, at most.
     """
 
     scale: int
     title: str
     digits: int
+
+    def decimals(self, width: float) -> int:
+        """How many decimals a number takes whose interval is so wide: two figures of half of it, in per cent and 1/255 always all.
+
+        >>> Unit(1, "", 3).decimals(16.0), Unit(1, "", 3).decimals(0.04), Unit(100, " %", 1).decimals(30.0)
+        (1, 3, 1)
+        """
+        if self.scale != 1 or not width > 0:
+            return self.digits
+        return min(self.digits, max(0, 1 - math.floor(math.log10(width / 2))))
 
 
 def unit(column: Column, shape: Sequence[int], bounds: Sequence[float] | None) -> Unit:

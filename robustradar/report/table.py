@@ -90,7 +90,8 @@ def _cell(score: Score | None, result: Result, marks: dict[str, str]) -> str:
                 bound = {found.low: "≥ ", found.high: "≤ "}.get(found.value, "")
                 return f"{bound}{number(shown.scale * found.value)}{flags and ' ' + flags}"
             half = shown.scale * (found.high - found.low) / 2
-            return f"{shown.scale * found.value:.{shown.digits}f} ±{half:.{shown.digits}f}{flags and ' ' + flags}"
+            decimals = shown.decimals(2 * half)
+            return f"{shown.scale * found.value:.{decimals}f} ±{half:.{decimals}f}{flags and ' ' + flags}"
         case Failed():
             return "failed"
         case Skipped():

@@ -269,9 +269,10 @@ def measured_cell(found: Measured, document: Document, column: Column, flags: tu
     value = unit.scale * found.value
     if found.low is None and found.high is None:
         return Cell(number(value), value, flags=flags)
-    ends = ["" if end is None else f"{unit.scale * end:z.{unit.digits}f}" for end in (found.low, found.high)]
+    decimals = unit.digits if found.low is None or found.high is None else unit.decimals(unit.scale * (found.high - found.low))
+    ends = ["" if end is None else f"{unit.scale * end:z.{decimals}f}" for end in (found.low, found.high)]
     if "" not in ends:
-        return Cell(f"{value:z.{unit.digits}f}", value, f"[{ends[0]}, {ends[1]}]", flags)
+        return Cell(f"{value:z.{decimals}f}", value, f"[{ends[0]}, {ends[1]}]", flags)
     bound = {found.low: "≥ ", found.high: "≤ "}.get(found.value, "")
     interval = "" if bound else f"(−∞, {ends[1]}]" if not ends[0] else f"[{ends[0]}, ∞)"
     return Cell(f"{bound}{value:z.{unit.digits}f}", value, interval, flags)

@@ -90,9 +90,9 @@ def test_the_main_table() -> None:
         "| rank | 95 % interval | candidate | clean accuracy % ↑* | toc hypervolume % ↑ | eps star (1/255) ↑ | delta influence ↓ "
         "| delta exact ↓ | parameters |",
         "| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-        f"| 1 | 1–2 | **{A}** | 90.0 [86.0, 94.0] *c* | 50 | 10.20 [7.65, 12.75] | 0.300 [0.200, 0.400] *a, b* | 0.25 | 1k |",
-        f"| 2 | 1–2 | **{B}** | 85.0 [81.0, 89.0] *c* | 51 | 9.95 [7.65, ∞) | 0.300 [0.200, 0.400] *a, b* | 0.25 | 999 |",
-        f"| – |  | {C} | failed | 52 | 9.69 [7.65, 12.75] | 0.300 [0.200, 0.400] *a, b* | 0.25 | 998 |",
+        f"| 1 | 1–2 | **{A}** | 90.0 [86.0, 94.0] *c* | 50 | 10.20 [7.65, 12.75] | 0.30 [0.20, 0.40] *a, b* | 0.25 | 1k |",
+        f"| 2 | 1–2 | **{B}** | 85.0 [81.0, 89.0] *c* | 51 | 9.95 [7.65, ∞) | 0.30 [0.20, 0.40] *a, b* | 0.25 | 999 |",
+        f"| – |  | {C} | failed | 52 | 9.69 [7.65, 12.75] | 0.30 [0.20, 0.40] *a, b* | 0.25 | 998 |",
     ]
 
 
@@ -114,7 +114,7 @@ def test_figures_are_told_as_tables() -> None:
     )
     assert table(made, "evaluation loss |")[2] == f"| {A} | -0.2 to 30 | -0.2 to 30 |"
     assert table(made, "near 0 (%)")[2] == f"| {A} | 70.0 | 0.0 | 3.18 | -0.2 | 30 |"
-    assert table(made, "bound by the spectra")[2] == f"| {A} | -0.5 to 12 | 0.300 [0.200, 0.400] | 0.25 |"
+    assert table(made, "bound by the spectra")[2] == f"| {A} | -0.5 to 12 | 0.30 [0.20, 0.40] | 0.25 |"
     assert table(made, "training loss there")[2] == f"| {A} | clean | 0 | 3 | 2 | 0.75 | 1 |"
 
 
