@@ -16,8 +16,10 @@ NO_RELU = "no nn.ReLU in the network (functional ones are not seen), and the cod
 ALIKE = "the activation codes of the {n} samples span only {rank} dimensions, so that the determinant is 0; a smaller batch may do"
 STILL = "no convolution or linear layer all of whose channels vary"
 _EVIDENCE = (
-    "the mean rank of effective_rank and meco has τ .78 [.75, .80] over 300 networks of one search space, where parameters "
-    "have .64 [.59, .68], and .44 [.05, .72] over 19 small ones of five families, where parameters have .21 [−.12, .52]."
+    "the mean rank of effective_rank and meco has τ .76 [.75, .78] over 1,614 networks of one search space, where "
+    "parameters have .64 [.62, .66], and .44 [.05, .72] over 19 small ones of five families, where parameters have .21 "
+    "[−.12, .52]. effective_rank with clean_accuracy and fgsm_accuracy, the default ranking, has .86 [.85, .86] over those "
+    "that were trained for 200 epochs and .26 [−.07, .58] over the small ones, after a short training."
 )
 
 
