@@ -19,7 +19,7 @@ FLAT = "a sample's input gradient is the same for every feature, and correlates 
 _K = 1e-5  # Mellor et al. 2020
 _SYNFLOW_EVIDENCE = (
     "τ .61 [.59, .63] over 1,614 networks of one search space, where parameters have .64 [.62, .66], and .42 [.03, .76] "
-    "over 19 small ones of five families, where parameters have .21 [−.12, .52]."
+    "over 19 small ones of several families on CIFAR-10, where parameters have .21 [−.12, .52]."
 )
 _GRADIENTS_EVIDENCE = (
     "zico has τ .67 [.63, .71] over 300 networks of one search space, jacov .63 [.59, .66], snip .14 [.07, .21] and "

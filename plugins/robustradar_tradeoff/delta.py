@@ -23,8 +23,8 @@ _COLUMNS = (
     *(Column(name, "none", "1") for name in _BY_INFLUENCE),
 )
 _EVIDENCE = (
-    "over 19 small networks of five families delta_exact has τ .32 [.04, .60] and delta_quadratic −.30 [−.64, .05]. Both "
-    "need the adversarial training that a forecast is to save; of the quadratic one no use in ranking was found."
+    "it needs the adversarial training that a forecast is to save: delta_exact has τ .73 [.51, .88] over 20 small networks "
+    "on digits and .32 [.04, .60] over 19 on CIFAR-10, delta_quadratic .54 [.24, .80] and −.30 [−.64, .05]."
 )
 
 

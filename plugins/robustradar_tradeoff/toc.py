@@ -21,9 +21,9 @@ _COLUMNS = (
     Column("gain_accuracy", "higher", "fraction"),
 )
 _EVIDENCE = (
-    "with the ends 0 and 1 alone toc_hypervolume has τ .38 [.03, .70] and gain_accuracy .52 [.10, .80] over 19 small "
-    "networks of five families, but made from the adversarially trained network itself: a description, no forecast that "
-    "saves anything."
+    "made of adversarially trained networks, so that it describes them and saves nothing: toc_hypervolume has τ .84 [.71, "
+    ".94] over 20 small networks on digits, and with the ends alone .38 [.03, .70] over 19 on CIFAR-10; gain_accuracy −.41 "
+    "[−.74, −.03] and .52 [.10, .80]."
 )
 
 

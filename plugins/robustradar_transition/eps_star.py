@@ -30,8 +30,9 @@ _COLUMNS = (
     Column("generalisation_gap", "none", "loss"),
 )
 _EVIDENCE = (
-    "τ .32 [.05, .58] by expansion to .37 [.10, .61] by fine-tuning at one strength over 19 small networks of five "
-    "families, where parameters have .21 [−.12, .52]. Its order is mostly that of size: τ .64 to .71 with parameters."
+    "over 20 small networks on digits τ is .65 [.37, .85] from scratch, where clean accuracy has .65 [.41, .85], and .52 "
+    "[.14, .80] by expansion and .45 [.10, .71] by fast, where parameters have .53 [.19, .87]; over 19 on CIFAR-10 .32 "
+    "[.05, .58] to .37 [.10, .61], mostly the order of size."
 )
 
 
