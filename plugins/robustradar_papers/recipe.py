@@ -20,7 +20,7 @@ class PaperPFinetune(Recipe):
 
 
 class PaperT(Recipe):
-    """For [T]'s studies, which gives no numbers that we know of: trained like [P]'s."""
+    """For the studies of [T], which states no recipe that we know of: as [P] trains from scratch."""
 
 
 # [P], section 4: batch 128, lr 0.1 (SVHN 0.01); the epoch with the smallest adversarial evaluation loss. The highest rate of its

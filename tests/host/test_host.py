@@ -7,56 +7,10 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from plugin_texts import HEAD, TAME, hook, loaded, written
 
 from robustradar import host, inventory
 from robustradar.errors import PluginError, UsageError
-from robustradar.host import Plugin
-
-HEAD = """
-from __future__ import annotations
-from dataclasses import dataclass
-import robustradar as rr
-from robustradar import Attack, hookimpl
-
-
-@dataclass(frozen=True)
-class Still(Attack):
-    "Moves nothing."
-    steps: int = 1
-
-    def perturb(self, victim, x, y):
-        return x
-
-"""
-TAME = (
-    HEAD
-    + """
-@hookimpl
-def robustradar_attacks():
-    return (Still(name="still"),)
-"""
-)
-
-
-def written(folder: Path, text: str, name: str = "beast") -> str:
-    file = folder / f"{name}.py"
-    file.write_text(text, encoding="utf-8")
-    return str(file)
-
-
-def loaded(folder: Path, text: str, name: str = "beast") -> Plugin:
-    """One plugin from its text, loaded between two tame ones that must not notice."""
-    before, after = written(folder, TAME, "before"), written(folder, TAME, "later")
-    first, plugin, last = host.load(given=[before, written(folder, text, name), after], entry_points=[])
-    for tame in (first, last):
-        assert tame.error is None
-        assert [a.name for a in tame.declarations["attack"]] == ["still"]
-    return plugin
-
-
-def hook(body: str, name: str = "robustradar_attacks", head: str = HEAD) -> str:
-    return f"{head}\n@hookimpl\ndef {name}():\n    {body}\n"
-
 
 KNOWN = (
     "robustradar_architectures, robustradar_attacks, robustradar_datasets, robustradar_fitted, robustradar_measured, robustradar_metrics, "
@@ -338,62 +292,6 @@ def test_every_file_of_a_package_is_part_of_its_source(tmp_path: Path, monkeypat
     (after,) = host.load(given=["beast_package"], entry_points=[])
     assert before.error is None
     assert before.digest != after.digest
-
-
-# Each hook
-
-
-def declares(folder: Path, name: str, body: str, head: str = "") -> Plugin:
-    plugin = loaded(folder, hook(body, name, HEAD + head))
-    assert plugin.error is None
-    return plugin
-
-
-def test_hook_architectures(tmp_path: Path) -> None:
-    head = "def tiny(shape: tuple[int, ...], outputs: int, width: int = 8):\n    'A linear map.'\n    raise AssertionError('built')\n"
-    plugin = declares(tmp_path, "robustradar_architectures", "return (rr.architecture(tiny),)", head)
-    (architecture,) = plugin.declarations["architecture"]
-    assert (architecture.name, architecture.summary, architecture.width) == ("tiny", "A linear map.", 8)  # type: ignore[attr-defined]
-
-
-def test_hook_datasets(tmp_path: Path) -> None:
-    head = "class Coins(rr.Dataset):\n    'Two classes.'\n    def load(self): raise AssertionError('read')\n"
-    plugin = declares(tmp_path, "robustradar_datasets", "return (Coins(name='coins'),)", head)
-    assert [d.summary for d in plugin.declarations["dataset"]] == ["Two classes."]
-
-
-def test_hook_recipes(tmp_path: Path) -> None:
-    plugin = declares(tmp_path, "robustradar_recipes", "return (rr.Recipe(name='long', epochs=100), rr.Recipe(name='brief', epochs=1))")
-    assert [(r.name, r.epochs) for r in plugin.declarations["recipe"]] == [("brief", 1), ("long", 100)]  # type: ignore[attr-defined]
-
-
-def test_hook_attacks(tmp_path: Path) -> None:
-    plugin = declares(tmp_path, "robustradar_attacks", "return [Still(name='still'), Still(name='move', kind='first_success')]")
-    assert [a.name for a in plugin.declarations["attack"]] == ["move", "still"]
-
-
-def test_hook_metrics(tmp_path: Path) -> None:
-    head = "class M(rr.Metric):\n    def needs(self, task, threat): ...\n    def measure(self, bench): ...\n"
-    plugin = declares(tmp_path, "robustradar_metrics", "return (M(name='m', columns=(rr.Column('m', 'none', '1'),)),)", head)
-    assert [m.name for m in plugin.declarations["metric"]] == ["m"]
-
-
-def test_hook_rankers(tmp_path: Path) -> None:
-    head = "class R(rr.Ranker):\n    def rank(self, table): ...\n"
-    assert [r.name for r in declares(tmp_path, "robustradar_rankers", "return (R(name='r'),)", head).declarations["ranker"]] == ["r"]
-
-
-def test_hook_reporters(tmp_path: Path) -> None:
-    head = "class R(rr.Reporter):\n    def render(self, result): return ''\n"
-    plugin = declares(tmp_path, "robustradar_reporters", "return (R(name='r', filename='r.txt'),)", head)
-    assert [r.filename for r in plugin.declarations["reporter"]] == ["r.txt"]  # type: ignore[attr-defined]
-
-
-def test_a_plugin_may_declare_nothing(tmp_path: Path) -> None:
-    for text in ("", hook("return ()")):
-        plugin = loaded(tmp_path, text)
-        assert plugin.error is None
-        assert set(plugin.declarations.values()) == {()}
 
 
 # Cheap
