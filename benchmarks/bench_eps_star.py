@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from robustradar.numerics.agreement import kendall, seed_interval
+from robustradar.numerics.agreement import kendall
+from robustradar.numerics.seeds import seed_interval
 
 STUDIES = ("transition/table4-small", "transition/table4-small-500")
 REFERENCE = "method=scratch"

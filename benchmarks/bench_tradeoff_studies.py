@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustradar.numerics.agreement import seed_interval
+from robustradar.numerics.seeds import seed_interval
 
 PANELS = ("width", "depth", "norm-l2", "norm-linf", "eps-low", "eps-high", "architecture", "cnn-width")
 HEADLINE = "toc_hypervolume"

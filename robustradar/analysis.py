@@ -121,19 +121,11 @@ def caveats(found: Influence, fit: Fit, eps: float) -> tuple[str, ...]:
 
 
 def batches(bench: Bench, split: str, limit: int) -> Iterable[tuple[Tensor, Tensor]]:
-    """A split, or so many samples spread evenly over it, as it may be sorted by class."""
-    import torch
-
+    """A split, or so many samples spread evenly over it; a limit of 0 is none."""
     whole = bench.splits[split]
     if not 0 < limit < len(whole):
         return whole
-    chosen = (torch.arange(limit) * len(whole)) // limit
-    start, found = 0, []
-    for x, y in whole:
-        here = chosen[(chosen >= start) & (chosen < start + len(x))].to(x.device) - start
-        found.append((x[here], y[here]))
-        start += len(x)
-    x, y = (torch.cat(parts) for parts in zip(*found, strict=True))
+    x, y = whole.spread(limit)
     return list(zip(x.split(_BATCH), y.split(_BATCH), strict=True))
 
 

@@ -19,10 +19,8 @@ from robustradar.training import loss as losses
 from robustradar.training import objective as objectives
 from robustradar.training.cost import Meter
 from robustradar.training.device import DeviceData
-from robustradar.training.loop import stream
+from robustradar.training.loop import METRIC_ATTACK, stream
 from robustradar.values import AttackUse, Cost, FitSpec, Measurement, Objective, Outcome, Ref
-
-METRIC_ATTACK = 4
 
 T = TypeVar("T")
 
@@ -41,7 +39,7 @@ class Run(Protocol):
     def loaded(self, spec: FitSpec) -> Fit:
         """A fit as a metric gets it."""
 
-    def fit_further(self, spec: FitSpec) -> None:
+    def fit(self, spec: FitSpec) -> None:
         """Sees to it that a fit is in the store."""
 
     def network(self, architecture: Ref, seed: int) -> nn.Module:
@@ -98,7 +96,7 @@ class Desk:
             fits={label: self._lent(spec) for label, spec in measurement.fits},
             attacks={label: self._bound(use) for label, use in measurement.attacks},
             splits=run.data.splits,
-            loss=losses.squared if task.classes is None else losses.cross_entropy,
+            loss=losses.of(task.classes),
             network=lambda: self.meter.watch(run.network(measurement.candidate, seed).eval()),
             seed=seed,
             train=self._train,
@@ -120,7 +118,7 @@ class Desk:
                 raise Failure(self._culprit, f"bench.train: got a request for one more fit, expected at most {most}, as needs() says.")
             self.asked += (spec.key,)
             with self.meter.paused(), guard.generators_restored(), torch.enable_grad():
-                self._run.fit_further(spec)
+                self._run.fit(spec)
         return self._lent(spec)
 
     def _attack(self, need: AttackNeed) -> Judged:

@@ -1,7 +1,7 @@
 """What can go wrong, told to the user without a traceback.
 
 Every message reads ``where: what was got, what was expected. What to do.`` and every class carries the exit code
-of the command that it ends. Anything else that is raised is a bug and shows its traceback.
+of the command that it ends. Anything else that is raised is a bug, which ends a command with exit code 70.
 """
 
 from __future__ import annotations
@@ -86,10 +86,23 @@ def unknown(where: str, name: str, known: Iterable[str], listing: str = "") -> s
     "NAME: got 'nett9'. Did you mean 'net9' or 'net29' or 'net19'? Expected one of 30 names (robustradar plugins list shows them)."
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    close = _close(name, names)
     hint = f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
     if not listing or len(names) <= _LISTED:
         return f"{where}: got {name!r}, expected one of {', '.join(names) or 'nothing: none is declared'}.{hint}"
     # A long list hides the suggestion that matters.
     counted = f"xpected one of {len(names)} names ({listing} shows them)."
     return f"{where}: got {name!r}.{hint} E{counted}" if hint else f"{where}: got {name!r}, e{counted}"
+
+
+def _close(name: str, names: Iterable[str]) -> list[str]:
+    """The three names that are closest, whatever the case; where no plugin was typed, in what stands behind the plugin.
+
+    >>> _close("pdg", ["art/deepfool", "native/apgd-ce", "native/pgd", "torchattacks/PGD"])
+    ['native/pgd', 'torchattacks/PGD']
+    """
+    forms: dict[str, list[str]] = {}
+    for known in names:
+        forms.setdefault(known.lower() if "/" in name else known.lower().rpartition("/")[2], []).append(known)
+    close = difflib.get_close_matches(name.lower(), forms, n=3, cutoff=0.5)
+    return [known for form in close for known in forms[form]][:3]

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from robustradar import FitRecord, FitSpec, Measured, Measurement, Outcome, Study, UsageError, hookimpl
+from robustradar import Failed, FitRecord, FitSpec, Measured, Measurement, Outcome, Study, UsageError, hookimpl
 
 SCHEMA = "robustradar-events/1"
 
@@ -89,4 +89,4 @@ def _row(outcome: Outcome) -> dict[str, Any]:
     row: dict[str, Any] = {"state": type(outcome).__name__.lower(), "value": None, "low": None, "high": None, "flags": [], "reason": None}
     if isinstance(outcome, Measured):
         return row | {"value": outcome.value, "low": outcome.low, "high": outcome.high, "flags": list(outcome.flags)}
-    return row | {"reason": outcome.reason}
+    return row | {"reason": str(outcome) if isinstance(outcome, Failed) else outcome.reason}

@@ -25,7 +25,7 @@ from robustradar.progress import Progress
 from robustradar.store import FREE, Store
 from robustradar.training import network, weights
 from robustradar.training.device import DeviceData
-from robustradar.training.loop import EVALUATION_ATTACK, TRAIN_ATTACK, Loop, stream
+from robustradar.training.loop import EVALUATION_ATTACK, TRAIN_ATTACK, TRUST_ATTACK, Loop, stream
 from robustradar.training.train import begin, train, trial
 from robustradar.values import (
     AttackUse,
@@ -43,7 +43,6 @@ from robustradar.values import (
 )
 from robustradar.yielded import checked
 
-TRUST_ATTACK = 6
 SELECTED_ON_EVALUATION = "selected-on-evaluation"
 GIVEN_WEIGHTS = "given-weights"
 CHANGED = "fit.analysis: got a model that this metric has changed, expected it as it was lent. Analyse first, or change a copy."
@@ -67,6 +66,7 @@ class Execution:
         data: Where to compute, and on what.
         store: What is finished.
         progress: Who is told.
+        ahead: Keys of the fits that progress was told of when the plan was, and that are not trained yet.
         trained: Keys of the fits that were trained here, so not taken from the store.
         measured: Keys of the measurements that were made here.
         trusted: What speaks against an attack on a fit, for the fits of the present candidate.
@@ -77,6 +77,7 @@ class Execution:
     data: DeviceData
     store: Store
     progress: Progress
+    ahead: set[str] = field(default_factory=set)
     trained: set[str] = field(default_factory=set)
     measured: set[str] = field(default_factory=set)
     trusted: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
@@ -91,6 +92,7 @@ class Execution:
         store = self.store
         new = {spec.key for spec in plan.fits if not store.has_fit(spec.key)}
         lengths = sum(epochs(self.catalog, spec) for spec in plan.fits if spec.key in new)
+        self.ahead.update(new)
         self.progress.planned(lengths, sum(not store.has_outcome(m.key) for m in plan.measurements))
         outcomes: dict[str, Mapping[str, Outcome]] = {}
         used: dict[str, FitUse] = {}
@@ -139,6 +141,10 @@ class Execution:
                 raise known
             if known is not None:
                 return
+            if spec.key in self.ahead:
+                self.ahead.remove(spec.key)
+            else:  # a metric asks for it while it measures, or it was damaged in the store
+                self.progress.added(epochs(self.catalog, spec))
             try:
                 self._train(spec)
                 self.trained.add(spec.key)
@@ -148,16 +154,6 @@ class Execution:
                     self.store.save_failure(spec.key, spec.json(), failure)
                 raise
         self.progress.fitted(spec, None)
-
-    def fit_further(self, spec: FitSpec) -> None:
-        """Sees to it that a fit which a metric asks for while it measures is in the store.
-
-        Raises:
-            Failure: It cannot be trained, now or when it was tried before.
-        """
-        if not self.store.has_fit(spec.key):
-            self.progress.added(epochs(self.catalog, spec))
-        self.fit(spec)
 
     def measure(self, measurement: Measurement, metric: Metric) -> Measuring:
         """A measurement made now, its outcomes checked, and what the metric spent on it.
@@ -239,7 +235,8 @@ class Execution:
         if attack is not None:
             attack.batch_statistics = recipe.inner_statistics == "batch"
         model = self.loaded(spec.start).model if spec.start else self.network(spec.architecture, spec.seed)
-        return guard.call(self.catalog.culprit("recipe", spec.recipe), lambda: begin(spec, model, recipe, self.data, attack))
+        culprit = self.catalog.culprit("architecture", spec.architecture)
+        return guard.call(self.catalog.culprit("recipe", spec.recipe), lambda: begin(spec, model, recipe, self.data, attack, culprit))
 
     def _attack(self, spec: FitSpec, which: int) -> Guarded | None:
         """The inner attack of a fit, with a chance of its own for training and for evaluating."""

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
 from robustradar.errors import Failure
 from robustradar.plan import epochs
+from robustradar.report import terminal
 from robustradar.screening import Prepared
 from robustradar.values import FitSpec, counted
 
@@ -48,10 +47,10 @@ class Forecast:
         """As ``--json`` prints it."""
         return {**vars(self), "fits": [dict(fit) for fit in self.fits], "failures": dict(self.failures)}
 
-    def text(self) -> str:
-        """As a table with a closing sentence."""
+    def text(self, width: int | None = None) -> str:
+        """As a table, for a terminal of this width or any, with a closing sentence."""
         rows = [[*fit.values()][:-1] + ["" if fit["seconds"] is None else f"{fit['seconds']:.1f}"] for fit in self.fits]
-        table = tabulate(rows, ["candidate", "objective", "seed", "epochs", "state", "about s"], tablefmt="simple", disable_numparse=True)
+        table = terminal.table(rows, ["candidate", "objective", "seed", "epochs", "state", "about s"], width)
         return f"{table}\n\n{self.closing}"
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
 
 from robustradar.errors import Failure, OutOfMemory, RobustRadarError
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 T = TypeVar("T")
+
+_ASKED: ContextVar[bool] = ContextVar("asked", default=False)
 
 
 def call(culprit: str, function: Callable[[], T]) -> T:
@@ -26,12 +29,20 @@ def call(culprit: str, function: Callable[[], T]) -> T:
         Failure: It raised; running out of memory is not lasting, anything else is.
         RobustRadarError: It raised an error that is meant for the user as it is.
     """
+    before = _ASKED.set(True)
     try:
         return function()
     except (Failure, RobustRadarError):
         raise
     except (Exception, SystemExit) as error:  # a script's sys.exit() ends the plugin, not the run
         raise (OutOfMemory(culprit) if out_of_memory(error) else Failure(culprit, describe(error))) from error
+    finally:
+        _ASKED.reset(before)
+
+
+def asked() -> bool:
+    """Whether other people's code is running just now."""
+    return _ASKED.get()
 
 
 def describe(error: BaseException) -> str:

@@ -31,7 +31,7 @@ from robustradar.contract.metric import Metric
 from robustradar.contract.ranker import Ranker
 from robustradar.contract.recipe import Recipe
 from robustradar.contract.reporter import Reporter
-from robustradar.errors import FILE_MODULE, Failure, PluginError, UsageError
+from robustradar.errors import FILE_MODULE, Failure, PluginError, UsageError, unknown
 from robustradar.source import reached
 from robustradar.values import Column
 
@@ -272,8 +272,6 @@ def _check_hooks(module: ModuleType) -> None:
         if not hasattr(function, "robustradar_impl"):
             raise _Breach(f"{name} is not marked as a hook. Put @robustradar.hookimpl above it.")
         if name not in known:
-            from robustradar.errors import unknown
-
             raise _Breach(unknown("hook", name, known))
         parameters = inspect.signature(function).parameters
         told = NOTICES.get(name, ())

@@ -13,6 +13,7 @@ from robustradar import catalog as cat
 from robustradar import host, registry
 from robustradar.contract.declaration import Declaration, parameters
 from robustradar.errors import UsageError, unknown
+from robustradar.report import terminal
 
 _CLASSES_SHOWN = 20
 
@@ -93,11 +94,18 @@ def show(name: str, given: Iterable[str] = ()) -> list[dict[str, Any]]:
     return [row for found in matches for row in _parameters(*found)]
 
 
-def text(rows: list[dict[str, Any]]) -> str:
-    """Rows as a table; columns that are empty everywhere are left out, and errors stand below in full."""
+def text(rows: list[dict[str, Any]], width: int | None = None) -> str:
+    """Rows as a table; columns that are empty everywhere are left out, and errors stand below in full.
+
+    Args:
+        rows: What to show, by column.
+        width: How wide the table may be; None: any. Where it counts, parameters, which may be long, stand last.
+    """
     names = [name for name in (rows[0] if rows else {}) if name != "error" and any(row.get(name) for row in rows)]
-    table = tabulate([[row.get(name) for name in names] for row in rows], names, tablefmt="simple", disable_numparse=True)
-    errors = [f"{row['plugin']} ({_origin(row)}): {row['error']}" for row in rows if row.get("error")]
+    if width is not None:
+        names.sort(key="parameters".__eq__)
+    table = terminal.table([[row.get(name) for name in names] for row in rows], names, width)
+    errors = [terminal.plain(f"{row['plugin']} ({_origin(row)}): {row['error']}") for row in rows if row.get("error")]
     return "\n".join([table, *([""] if errors else []), *errors])
 
 
@@ -117,8 +125,8 @@ def content(typed: str, given: Iterable[str] = ()) -> dict[str, Any]:
     return {"id": ref.label, **data.summary(found), "fingerprint": data.fingerprint(found)}
 
 
-def content_text(found: dict[str, Any]) -> str:
-    """The same for a terminal: facts, then a row a split."""
+def content_text(found: dict[str, Any], width: int | None = None) -> str:
+    """The same for a terminal of this width: facts, then a row a split."""
     bounds = found["bounds"]
     facts = {
         "data": found["id"],
@@ -129,7 +137,7 @@ def content_text(found: dict[str, Any]) -> str:
         "fingerprint": found["fingerprint"],
     }
     rows = [{"split": name, "samples": split["samples"], **_targets(split)} for name, split in found["splits"].items()]
-    return f"{tabulate(facts.items(), tablefmt='plain', disable_numparse=True)}\n\n{text(rows)}"
+    return f"{tabulate(facts.items(), tablefmt='plain', disable_numparse=True)}\n\n{text(rows, width)}"
 
 
 def _targets(split: dict[str, Any]) -> dict[str, str]:

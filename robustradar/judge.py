@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -36,7 +38,7 @@ class Guarded:
 
     def __init__(self, attack: Attack, culprit: str, threat: Threat, classes: int | None, seed: int) -> None:
         self.attack, self.culprit, self.threat, self.classes = attack, culprit, threat, classes
-        self.loss = losses.squared if classes is None else losses.cross_entropy
+        self.loss = losses.of(classes)
         self.seed = seed
         self._generators: dict[torch.device, torch.Generator] = {}
         self._worst: list[Tensor] = []
@@ -56,6 +58,11 @@ class Guarded:
         """Starts the attack's generator again, so that one pass over the data repeats another."""
         self._generators.clear()
 
+    def forget(self) -> None:
+        """Starts anew, as if it had never been called."""
+        self.reseed()
+        self._worst.clear()
+
     def chance(self) -> Tensor | None:
         """The state of the attack's generator, for a checkpoint; None before its first use."""
         return next((generator.get_state() for generator in self._generators.values()), None)
@@ -64,6 +71,7 @@ class Guarded:
         """Goes back to a state of the generator."""
         self._generators.clear()
         if chance is not None:
+            where = torch.empty(0, device=where).device  # with its number, as inputs have it
             self._generators[where] = torch.Generator(where)
             self._generators[where].set_state(chance)
 
@@ -77,12 +85,14 @@ class Guarded:
             loss: What the adversary increases instead of the task's loss.
 
         Raises:
-            Failure: The attack raised, changed the model, or returned something else than inputs.
+            Failure: The attack raised, changed the model, or returned something else than inputs. Whether they were finite is told by
+                `verify`, once for all batches.
         """
         x = _exact_enough(x, model)
         if self.threat.eps == 0:
             return x
         raw = self._raw(model, x, y, loss or self.loss, batch_statistics=self.batch_statistics)
+        self._worst.append(0 * losses.widened(raw).sum())  # NaN where a value is NaN or infinite
         return self._confined(x, raw, self.threat.eps * self.attack.reach)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Attacked:
@@ -123,14 +133,16 @@ class Guarded:
             self.met.append(model)
 
     def verify(self) -> None:
-        """Says whether every perturbation so far kept to the ball. One look for all batches, so that an accelerator need not wait.
+        """Says whether every perturbation so far was finite and kept to the ball. One look for all, so an accelerator need not wait.
 
         Raises:
             Failure: It did not.
         """
         worst = torch.stack(self._worst).amax().item() if self._worst else 0.0
         self._worst.clear()
-        if not worst <= 1 + TOLERANCE:  # so that a NaN is no member of the ball
+        if not math.isfinite(worst):
+            raise Failure(self.culprit, "perturb() returned NaN or infinity, expected finite inputs. Does it divide by a gradient of zero?")
+        if worst > 1 + TOLERANCE:
             raise Failure(self.culprit, f"left the {self.threat} ball: got ‖δ‖ = {worst:.4g}·ε, expected at most ε.")
 
     def _raw(self, model: nn.Module, x: Tensor, y: Tensor, loss: Loss, *, batch_statistics: bool = False) -> Tensor:
@@ -151,9 +163,10 @@ class Guarded:
         return raw.detach().to(x.device)
 
     def _confined(self, x: Tensor, raw: Tensor, eps: float) -> Tensor:
-        """Inside ball and box, in float32 at least."""
+        """Inside ball and box, in float32 at least. What is not finite stays where it was, so that a loss that is not is the network's."""
         wide = losses.widened(x)
-        return (wide + balls.confine(wide, raw.to(wide.dtype) - wide, self.threat.p, eps, self.threat.bounds)).to(x.dtype)
+        delta = (raw.to(wide.dtype) - wide).nan_to_num_(0.0, 0.0, 0.0)
+        return (wide + balls.confine(wide, delta, self.threat.p, eps, self.threat.bounds)).to(x.dtype)
 
 
 def _exact_enough(x: Tensor, model: nn.Module) -> Tensor:

@@ -13,13 +13,13 @@ from typing import Any
 import robustradar
 from robustradar.host import Plugin, source_digest
 
-# What decides numbers: changing it changes every key.
-_ENGINE = ("training", "numerics", "judge", "guard", "contract", "execute", "desk", "yielded", "trust")
+# What decides numbers: changing it changes every key. A plugin's own files enter the keys of its own work beside it.
+ENGINE = ("training", "numerics", "judge", "analysis", "guard", "contract", "execute", "desk", "yielded", "trust")
 
 
 def engine(package: ModuleType = robustradar) -> str:
     """Identity of the code that trains and measures: version and digest of its source, and PyTorch's version."""
-    return f"robustradar {robustradar.__version__} {source_digest(package, *_ENGINE)} torch {metadata.version('torch')}"
+    return f"robustradar {robustradar.__version__} {source_digest(package, *ENGINE)} torch {metadata.version('torch')}"
 
 
 def provenance(plugins: Sequence[Plugin], device: str, command: str, seeds: Sequence[int]) -> dict[str, Any]:

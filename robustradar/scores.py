@@ -15,7 +15,8 @@ from robustradar.catalog import Catalog
 from robustradar.contract.metric import Metric
 from robustradar.contract.ranker import ScoreTable
 from robustradar.errors import Failure
-from robustradar.numerics.agreement import bootstrap_mean, seed_interval, wilson
+from robustradar.numerics.agreement import bootstrap_mean, wilson
+from robustradar.numerics.seeds import seed_interval
 from robustradar.plan import Plan
 from robustradar.values import Failed, Measured, Measurement, Outcome, Score, Skipped
 
@@ -122,7 +123,7 @@ def _grown(before: Sequence[str], after: object) -> bool:
 
 
 def over_seeds(found: Sequence[tuple[int, Outcome]]) -> Outcome:
-    """One outcome for several seeds: their mean, with an interval over seeds and, where there are per-sample values, samples.
+    """One outcome for several seeds: their mean, with Student's t over seeds and, where there are per-sample values, samples.
 
     A single seed's outcome is as it is, with an interval by its samples where it came without one.
 
@@ -174,15 +175,17 @@ def _told(outcome: Outcome) -> Outcome:
 def _interval(measured: Sequence[Measured]) -> tuple[float | None, float | None]:
     """The interval of the mean over seeds; none for a single seed, and where values are bounds in both directions."""
     values, samples = np.array([outcome.value for outcome in measured]), _samples(measured)
-    bounds = {end for o in measured for end in ("low", "high") if o.value == getattr(o, end) and None in (o.low, o.high)}
-    if bounds:
+    if bounds := {o.bound for o in measured} - {None}:
         low, high = (float(values.mean()) if bounds == {end} else None for end in ("low", "high"))
         return low, high
     if samples is not None and samples.dtype == bool and (samples.all() or not samples.any()):
         return wilson(samples.shape[1] if samples.all() else 0, samples.shape[1])  # resamples would all be alike; seeds share the samples
-    if samples is not None:
+    if samples is not None and len(samples) == 1:
         return bootstrap_mean(samples, draws=DRAWS, seed=0)
-    return seed_interval(values) or (None, None)
+    low, high = seed_interval(values, samples) or (None, None)
+    if low is not None and high is not None and samples is not None and samples.dtype == bool:
+        return max(0.0, low), min(1.0, high)  # a share of right answers
+    return low, high
 
 
 def _samples(outcomes: Sequence[Outcome]) -> NDArray[np.generic] | None:

@@ -1,9 +1,11 @@
-"""The content-addressed cache of fits and outcomes: the only module that knows paths.
+"""The content-addressed cache of fits and outcomes: the only module that knows where they lie.
 
 An entry is a folder named by its key. It is written elsewhere and renamed into place when it is whole, so that a kill at any moment leaves
-whole entries and scraps in ``tmp``, never half an entry. Weights are safetensors with their digest beside them; nothing is pickled.
+whole entries and scraps in ``tmp``, never half an entry. Weights are safetensors with their digest beside them. A fit in progress is what
+``torch.save`` writes, behind its digest; only torch's weights-only loader reads it, which runs no code that a file holds.
 
     fits/ab/abcd…/fit.json, weights.safetensors          outcomes/ab/abcd…/outcome.json, samples.safetensors
+    progress/abcd….pt                                    format
 """
 
 from __future__ import annotations
@@ -60,10 +62,13 @@ class Store:
                 scrap = root / "tmp" / uuid.uuid4().hex
                 scrap.write_text(f"{FORMAT}\n")
                 os.replace(scrap, mark)
-            found = mark.read_text().strip()
+            found = mark.read_bytes().strip().decode(errors="replace")
             self._sweep()
         except OSError as error:
             raise StoreError(f"--store: got {str(root)!r}, which cannot be written ({_reason(error)}). Choose another folder.") from None
+        if not found.isdigit():
+            advice = f"If this version of RobustRadar wrote the store, write {FORMAT} into that file; else choose another folder."
+            raise StoreError(f"--store: got {str(root)!r} with a damaged file 'format', expected the number {FORMAT} in it. {advice}")
         if found != str(FORMAT):
             raise StoreError(f"--store: got {str(root)!r} of format {found}, expected {FORMAT}. Choose another folder.")
 

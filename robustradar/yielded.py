@@ -16,6 +16,9 @@ from robustradar.contract.metric import Metric
 from robustradar.errors import Failure
 from robustradar.values import Failed, Measured, Outcome, Skipped, canonical
 
+# An interval may miss its value by this share of the largest of the numbers, which are rounded, perhaps in float32. Chosen here.
+_ROUNDING = 1e-6
+
 
 def checked(found: object, metric: Metric, culprit: str) -> dict[str, Outcome]:
     """What measure() returned, if it keeps the contract.
@@ -37,15 +40,28 @@ def _checked_outcome(outcome: object, name: str, culprit: str) -> Outcome:
     if not isinstance(outcome, Measured):
         raise Failure(culprit, f"measure() returned {type(outcome).__name__} for {name!r}, expected Measured, Skipped or Failed.")
     numbers = [outcome.value, *(end for end in (outcome.low, outcome.high) if end is not None)]
+    if any(isinstance(value, bool) for value in numbers):
+        raise Failure(culprit, f"measured {numbers} for {name!r}, expected numbers, no truth values. Return 1.0 or 0.0 if that is meant.")
     if not all(isinstance(value, Real) and math.isfinite(value) for value in numbers):
         raise Failure(culprit, f"measured {numbers} for {name!r}, expected finite numbers. Return Skipped(reason) instead.")
     try:
         canonical([list(outcome.flags), dict(outcome.details)])
     except (TypeError, ValueError) as error:
         raise Failure(culprit, f"the flags or details of {name!r} are no JSON: {error}.") from None
-    low, high = (None if end is None else float(end) for end in (outcome.low, outcome.high))
+    low, high = _checked_ends(outcome, name, culprit)
     samples = None if outcome.samples is None else _checked_samples(outcome.samples, name, culprit)
     return replace(outcome, value=float(outcome.value), low=low, high=high, flags=tuple(map(str, outcome.flags)), samples=samples)
+
+
+def _checked_ends(outcome: Measured, name: str, culprit: str) -> tuple[float | None, float | None]:
+    """One column's interval, which holds the value; one that misses it by rounding alone is widened."""
+    value = float(outcome.value)
+    low, high = (None if end is None else float(end) for end in (outcome.low, outcome.high))
+    slack = _ROUNDING * max(abs(number) for number in (value, low, high) if number is not None)
+    if (low is not None and low > value + slack) or (high is not None and high < value - slack):
+        got = f"{value:g} with low={low if low is None else f'{low:g}'} and high={high if high is None else f'{high:g}'}"
+        raise Failure(culprit, f"measured {got} for {name!r}, expected low <= value <= high.")
+    return None if low is None else min(low, value), None if high is None else max(high, value)
 
 
 def _checked_samples(samples: Any, name: str, culprit: str) -> NDArray[np.generic]:

@@ -78,11 +78,7 @@ class CleanAccuracy(Metric):
 
 @dataclass(frozen=True)
 class FgsmAccuracy(Metric):
-    """Accuracy and loss of the cleanly trained network under one weak gradient step: with clean accuracy, the best cheap predictor known.
-
-    The mean rank of clean accuracy and one-step accuracy at 1/255 orders the networks of NAS-RobBench-201 by their robustness after
-    adversarial training at 8/255 with Kendall's τ = .84; stronger or iterated attacks on clean networks rank worse.
-    """
+    """Accuracy and loss of the cleanly trained network under one weak gradient step."""
 
     name: str = fixed("fgsm-accuracy")
     columns: tuple[Column, ...] = fixed(_columns("fgsm"))

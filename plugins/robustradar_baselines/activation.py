@@ -50,7 +50,7 @@ class Activations(Metric):
 
     def measure(self, bench: Bench) -> Mapping[str, Outcome]:
         """No interval for a single draw of the weights."""
-        x, _ = untrained.samples(bench, self.batch)
+        x, _ = bench.splits["train"].spread(self.batch)
         return untrained.averaged(self.columns, bench, self.repeats, lambda network: scores(untrained.on_batches(network), x))
 
 

@@ -37,7 +37,7 @@ class Croze(Metric):
 
     def measure(self, bench: Bench) -> Mapping[str, Outcome]:
         """No interval for a single draw of the weights."""
-        x, y = untrained.samples(bench, self.batch)
+        x, y = bench.splits["train"].spread(self.batch)
         x = x.double()
 
         def stepped(x: Tensor, g: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class SynFlow(Metric):
 
     def measure(self, bench: Bench) -> Mapping[str, Outcome]:
         """The flow of an input of ones."""
-        x, _ = untrained.samples(bench, 1)
+        x, _ = bench.splits["train"].spread(1)
         return untrained.averaged(self.columns, bench, self.repeats, lambda network: {"synflow": flow(network, x)})
 
 
@@ -87,7 +87,7 @@ class Gradients(Metric):
 
     def measure(self, bench: Bench) -> Mapping[str, Outcome]:
         """Of the task's own loss: cross-entropy, or the squared error."""
-        x, y = untrained.samples(bench, self.batch * self.batches)
+        x, y = bench.splits["train"].spread(self.batch * self.batches)
         parts = [(x[k :: self.batches], y[k :: self.batches]) for k in range(self.batches)]
         return untrained.averaged(self.columns, bench, self.repeats, lambda net: scores(untrained.on_batches(net), parts, bench.loss))
 

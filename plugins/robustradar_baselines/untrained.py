@@ -1,4 +1,4 @@
-"""What the training-free metrics share: the network as it is built, further draws of its weights, and a few training samples."""
+"""What the training-free metrics share: the network as it is built, and further draws of its weights."""
 
 from __future__ import annotations
 
@@ -23,24 +23,6 @@ Found = Mapping[str, float | str]
 DEAD = "the untrained network passes no signal: its outputs do not depend on its weights"
 NO_LAYER = "no convolution or linear layer whose weights are trained"
 HUGE = "the score is {value}, which is no number to rank by: the signal overflows or dies out in the untrained network"
-
-
-def samples(bench: Bench, count: int) -> tuple[Tensor, Tensor]:
-    """So many training samples, evenly spaced, so that data which are sorted by class give all classes; all where there are fewer."""
-    import torch
-
-    split = bench.splits["train"]
-    total = len(split)
-    picks = [i * total // count for i in range(count)] if count < total else list(range(total))
-    inputs, targets, start = [], [], 0
-    for x, y in split:
-        here = [pick - start for pick in picks if start <= pick < start + len(x)]
-        inputs.append(x[here])
-        targets.append(y[here])
-        start += len(x)
-        if start > picks[-1]:
-            break
-    return torch.cat(inputs), torch.cat(targets)
 
 
 def averaged(columns: tuple[Column, ...], bench: Bench, repeats: int, score: Callable[[nn.Module], Found]) -> Mapping[str, Outcome]:
@@ -77,7 +59,7 @@ def _outcome(found: list[float | str]) -> Outcome:
     """One column's."""
     import numpy as np
 
-    from robustradar.numerics.agreement import seed_interval
+    from robustradar.numerics.seeds import seed_interval
 
     values = []
     for value in found:

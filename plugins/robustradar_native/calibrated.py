@@ -63,7 +63,7 @@ class Calibrated(Ranker):
         features, places = _places(found, labels) if found.placed else (None, found)
         known = [labels[name] for name in places.placed if name in labels]
         unused = _unused(len(given) - len(known))
-        if features is None or not self.labels:
+        if features is None:
             return replace(RankMean(columns=self.columns, draws=self.draws).rank(table), notes=unused)
         import numpy as np
 

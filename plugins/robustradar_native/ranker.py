@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -25,8 +24,9 @@ _UNDIRECTED = "no metric yields a number of which more or less is better"
 class RankMean(Ranker):
     """Mean of the ranks in the chosen columns, each column ranked by its direction; Borda's rule.
 
-    A rank's interval is the bootstrap's over evaluation samples (the same ones for every candidate) and seeds. A column without per-sample
-    values is drawn from its own intervals, as normal and independent between candidates; where it has none, it counts as exact.
+    A rank's interval comes from draws of the evaluation samples and seeds, the same for every candidate. A column without per-sample values
+    is drawn from its own intervals, as normal and independent of all others; where a cell has none, it counts as exact. A bound is open:
+    ranks reach from those with each value at its bound to those with it beyond all others, and so do the ranks of whom it may pass.
     """
 
     name: str = fixed("rank-mean")
@@ -42,9 +42,10 @@ class RankMean(Ranker):
         if not placed:
             return Ranking((), found.names, found.unranked)
         values = [_values(table, found.cells, placed, key) for key in found.keys]
+        bounds = [_bounds([found.cells[candidate, *key] for candidate in placed]) for key in found.keys]
         score = agreement.rank_mean(found.points(), found.higher)
         ranks = agreement.competition_ranks(score, higher=False)
-        low, high = agreement.rank_intervals(values, found.higher, draws=self.draws, seed=0)
+        low, high = agreement.rank_intervals(values, found.higher, bounds=bounds, draws=self.draws, seed=0)
         rows = [
             RankingRow(int(ranks[i]), int(min(low[i], ranks[i])), int(max(high[i], ranks[i])), name, float(score[i]))
             for i, name in enumerate(placed)
@@ -133,14 +134,24 @@ def _made_up(score: Score) -> NDArray[np.float64]:
     import numpy as np
 
     value, half = _value(score), _half(score)
-    drawn = np.random.default_rng(zlib.crc32(score.candidate.encode())).standard_normal(_MADE_UP)
+    # By name, so that no other candidate or column decides what is drawn here, and each has draws of its own.
+    name = "\n".join((score.candidate, score.metric, score.column.name))
+    drawn = np.random.default_rng(list(name.encode())).standard_normal(_MADE_UP)
     deviations = (drawn - drawn.mean()) / drawn.std()
     made: NDArray[np.float64] = value + half / 1.96 * np.sqrt(_MADE_UP) * deviations
     return made
 
 
+def _bounds(scores: Sequence[Score]) -> NDArray[np.int64]:
+    """Where values are but bounds: 1 of those at or above, -1 of those at or below, 0 elsewhere."""
+    import numpy as np
+
+    sides = {"low": 1, "high": -1, None: 0}
+    return np.array([sides[s.outcome.bound] if isinstance(s.outcome, Measured) else 0 for s in scores])
+
+
 def _half(score: Score) -> float:
-    """Half the width of a cell's 95 % interval; of a one-sided one that side, and 0 where there is none."""
+    """Half the width of a cell's 95 % interval; of a one-sided one that side, and 0 where there is none or the value is a bound."""
     if not isinstance(score.outcome, Measured):
         return 0.0
     ends = [abs(end - score.outcome.value) for end in (score.outcome.low, score.outcome.high) if end is not None]

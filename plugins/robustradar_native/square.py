@@ -59,8 +59,8 @@ def square(victim: Victim, x: Tensor, y: Tensor, queries: int) -> Tensor:
     generator = victim.generator
     propose, start = (_stripes_moved, _stripes) if math.isinf(victim.p) else (_mass_moved, _tiles)
     points = x.clone()
-    trial = Trial(x, y, x, margin(victim, x, y), torch.arange(len(x), device=x.device))
-    trial = trial.rows(trial.margin > 0)
+    clean, wrong = margin(victim, x, y)
+    trial = Trial(x, y, x, clean, torch.arange(len(x), device=x.device)).rows(~wrong)
     for query in range(queries + 1):
         if not len(trial.index):
             break
@@ -69,23 +69,23 @@ def square(victim: Victim, x: Tensor, y: Tensor, queries: int) -> Tensor:
         else:
             side = window(query - 1, queries, trial.x.shape[2:], odd=victim.p == 2)
             point = _inside(victim, trial.x, propose(victim, trial, side, generator))
-        found = margin(victim, point, trial.y)
-        lower = found < trial.margin if query else torch.ones_like(found, dtype=torch.bool)
+        found, wrong = margin(victim, point, trial.y)
+        # At a tie the answer decides: the margin is 0 whether it is right or wrong.
+        lower = (found < trial.margin) | wrong if query else torch.ones_like(wrong)
         best = torch.where(column(lower, point), point, trial.best)
         trial = Trial(trial.x, trial.y, best, torch.where(lower, found, trial.margin), trial.index)
-        fell = trial.margin <= 0
-        if fell.any():
-            points[trial.index[fell]] = trial.best[fell]
-            trial = trial.rows(~fell)
+        if wrong.any():
+            points[trial.index[wrong]] = trial.best[wrong]
+            trial = trial.rows(~wrong)
     return points
 
 
-def margin(victim: Victim, x: Tensor, y: Tensor) -> Tensor:
-    """z_y - max_{i != y} z_i [N]: at most 0 where the answer is wrong, or tied."""
+def margin(victim: Victim, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """z_y - max_{i != y} z_i [N], and whether the answer is wrong [N]: where it is 0, two outputs are tied, and the first is the answer."""
     with torch.no_grad():
         outputs: Tensor = victim.model(x)
     own = outputs.gather(1, y[:, None])[:, 0]
-    return own - outputs.scatter(1, y[:, None], -torch.inf).amax(1)
+    return own - outputs.scatter(1, y[:, None], -torch.inf).amax(1), outputs.argmax(1) != y
 
 
 def window(query: int, queries: int, size: tuple[int, ...], *, odd: bool) -> int:

@@ -126,13 +126,9 @@ def _obstacle(bench: Bench, start: State, end: State) -> str | None:
 
 
 def _samples(bench: Bench, split: str, limit: int) -> tuple[Tensor, Tensor]:
-    """A split, or so many of its samples, spread evenly."""
-    import torch
-
-    from robustradar.analysis import batches
-
-    x, y = zip(*batches(bench, split, limit), strict=True)
-    return torch.cat(x), torch.cat(y)
+    """A split, or so many of its samples."""
+    whole = bench.splits[split]
+    return whole.spread(limit or len(whole))
 
 
 def _surface(bench: Bench, limit: int) -> Surface:

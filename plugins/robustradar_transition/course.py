@@ -120,9 +120,11 @@ def trained(metric: EpsStar, bench: Bench, start: Clean, lower: CriticalStrength
         return losses(bench, fits[eps], "train", metric.trained_on, threat)
 
     slopes, fit = None, None if metric.fit == "auto" else metric.fit
+    flat: tuple[str, ...] = ()
     if metric.method == "hermite":
+        begun, fit = rise(bench, start.fit, bench.task.bounds), "hermite"
         # The divergence of TRADES has no slope at 0.
-        slopes, fit = rise(bench, start.fit, bench.task.bounds).slopes * (metric.objective == "ce"), "hermite"
+        slopes, flat = (begun.slopes, begun.flags) if metric.objective == "ce" else (np.zeros_like(begun.slopes), ())
     steps = {"scratch": metric.trainings, "fast": metric.points}.get(metric.method, 1)
     search = Search(first, most, metric.resolution, steps, fit, bench.seed)
     strength = searched(search, start.train, start.evaluation, look, slopes)
@@ -130,7 +132,7 @@ def trained(metric: EpsStar, bench: Bench, start: Clean, lower: CriticalStrength
     found = Found.of(strength, recipe=dict(trainer.recipe), range_test=tried, fits=histories)
     decayed = () if slopes is None else ("unused-slope",) if strength.fit == "line" else ("decayed-slope",) if ridge(start.fit) else ()
     fooled = _fooled(histories, strength) if metric.attack == "fgm" or metric.inner else ()
-    return replace(found, flags=(*decayed, *_contradictions(strength, lower), *fooled))
+    return replace(found, flags=(*flat, *decayed, *_contradictions(strength, lower), *fooled))
 
 
 def _trainer(metric: EpsStar, bench: Bench, start: Clean, threat: Threat) -> tuple[Trainer, dict[str, float]]:

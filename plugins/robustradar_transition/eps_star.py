@@ -170,7 +170,10 @@ def _outcome(found: Found) -> Outcome:
     status, details = found.status, found.details
     if found.value is not None:
         flags = () if status == "measured" or details.get("fit") == "expansion" else (status,)
-        return Measured(found.value, found.low, found.high, (*found.flags, *flags), details)
+        # Quantiles of draws that lie to one side may leave the value out.
+        low = None if found.low is None else min(found.low, found.value)
+        high = None if found.high is None else max(found.high, found.value)
+        return Measured(found.value, low, high, (*found.flags, *flags), details)
     if status == "beyond-grid" and details["points"]:
         last, _ = details["points"][-1]
         return Measured(last, last, None, (*found.flags, status), details)

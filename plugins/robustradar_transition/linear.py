@@ -233,7 +233,7 @@ def _drop(at: NDArray[np.float64], p: NDArray[np.float64], details: Mapping[str,
 
 def _mean(values: NDArray[np.float64], details: Mapping[str, object], flags: tuple[str, ...] = ()) -> Measured:
     """The mean over repeats with Student's interval."""
-    from robustradar.numerics.agreement import seed_interval
+    from robustradar.numerics.seeds import seed_interval
 
     low, high = seed_interval(values) or (None, None)
     return Measured(float(values.mean()), low, high, flags, details)

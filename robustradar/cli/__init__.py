@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import traceback
 
 import typer
 
-from robustradar.cli import baseline, check, completion, data, doctor, exit_code, fidelity, funnel, plan, plugins, rank, report, zoo
+from robustradar import guard
+from robustradar.cli import (
+    answer,
+    baseline,
+    check,
+    completion,
+    data,
+    doctor,
+    exit_code,
+    fidelity,
+    funnel,
+    misuse,
+    plan,
+    plugins,
+    rank,
+    report,
+    zoo,
+)
 from robustradar.errors import RobustRadarError
 
 app = typer.Typer(
@@ -31,11 +50,32 @@ app.add_typer(plugins.app, name="plugins")
 app.add_typer(zoo.app, name="zoo")
 
 
+# Set to anything, the traceback of an internal error is shown.
+TRACEBACK = "ROBUSTRADAR_TRACEBACK"
+
+
 def main() -> None:
-    """Runs the command line; errors that are meant for the user end it with one line and their exit code."""
+    """Runs the command line; an error ends it with one line and an exit code that is never a gate's."""
     try:
-        with completion.mended(os.environ):
-            app()
+        with answer.alone(), completion.mended(os.environ):
+            text, code = "", app(prog_name="robustradar", standalone_mode=False)
     except RobustRadarError as error:
-        print(f"robustradar: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        text, code = f"robustradar: {error}" if str(error) else "", error.exit_code
+    except Exception as error:  # the outermost frame: left to Python, a bug would end with 1, which is a regression's code
+        text, code = _told(error)
+    with contextlib.suppress(OSError):
+        print(text, end="\n" * bool(text), file=sys.stderr)
+    sys.exit(code)
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """What to say of an error that is none of ours, and its exit code."""
+    if hasattr(error, "format_message"):  # Typer's own, of whose classes few have a public name
+        told = misuse.told(error)
+        return told if told.startswith("Usage: ") else f"robustradar: {told}", 2
+    if isinstance(error, typer.Abort) and isinstance(error.__cause__, Exception):  # so Typer takes the end of a file
+        error = error.__cause__
+    told = f"robustradar: internal error: {guard.describe(error)}. Finished work is kept."
+    if os.environ.get(TRACEBACK):
+        return f"{''.join(traceback.format_exception(error))}{told} Please report it.", exit_code.INTERNAL
+    return f"{told} Run the same command again with {TRACEBACK}=1, and report what it shows.", exit_code.INTERNAL

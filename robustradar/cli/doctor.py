@@ -13,7 +13,7 @@ EXAMPLES = f"""Examples:
 
   robustradar doctor
 
-  robustradar doctor --arch papers/cnn --arch timm/resnet18 --data torchvision/cifar10 --metric tradeoff/influence --json
+  robustradar doctor --arch papers/cnn --arch timm/resnet18 --data torchvision/CIFAR10 --metric tradeoff/influence --json
 
 {exit_code.told(0, 2, 3, 4, own={0: "fine", 3: "something that the study needs is not supported"})}
 """

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+INTERNAL = 70  # as sysexits.h has it
+
 MEANINGS: Mapping[int, str] = {
     0: "complete",
     1: "gate not met",
     2: "wrong usage",
     3: "something failed",
     4: "a needed plugin is broken",
+    INTERNAL: "an internal error",
     130: "interrupted",
+    141: "nobody read the answer",
 }
 
 

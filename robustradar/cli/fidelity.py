@@ -51,9 +51,7 @@ ScoreCosts = Annotated[
         "--score-cost", metavar="COLUMN=N", help="Samples passed forward and backward for a column of the table; a+b=N: for both at once."
     ),
 ]
-Baselines = Annotated[
-    list[str] | None, typer.Option("--baseline", metavar="COLUMN:higher|lower", help="The same, of what scores must beat.")
-]
+Trivial = Annotated[list[str] | None, typer.Option("--trivial", metavar="COLUMN:higher|lower", help="The same, of what scores must beat.")]
 Runs = Annotated[
     list[str] | None, typer.Option("--run", metavar="DIR", help="Judge a finished run's columns; nothing is computed. Repeat it.")
 ]
@@ -61,7 +59,7 @@ Rankers = Annotated[
     list[str] | None,
     typer.Option("--ranker", metavar="REF", help="Judge a ranker's order, too. Repeat it.", autocompletion=completion.references("ranker")),
 ]
-NoBaselines = Annotated[bool, typer.Option("--no-baselines", help="Do not train for clean accuracy and one weak step beside --metric.")]
+NoTrivial = Annotated[bool, typer.Option("--no-trivial", help="Do not train for clean accuracy and one weak step beside --metric.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write fidelity.json, .md, .html and the figure there.")]
 
 
@@ -76,10 +74,10 @@ def fidelity(  # noqa: PLR0913, PLR0917 (one parameter an option)
     part: Part = None,
     score: Scores = None,
     score_cost: ScoreCosts = None,
-    baseline: Baselines = None,
+    trivial: Trivial = None,
     run: Runs = None,
     ranker: Rankers = None,
-    no_baselines: NoBaselines = False,
+    no_trivial: NoTrivial = False,
     metric: option.Metric = None,
     data: option.Data = None,
     norm: option.Norm = None,
@@ -113,10 +111,10 @@ def fidelity(  # noqa: PLR0913, PLR0917 (one parameter an option)
     parts, spent = judging.part(part) if part else None, tuple(score_cost or ())
     how = judging.Reading(candidate, truth_column, truth_sd, truth_cost, parts, sample, seed, spent)
     request = Request(None, data, norm, eps, attack, recipe, option.repeated(metric), seeds=seeds)
-    scoring = judging.Scoring(request, not no_baselines, store, device.value, tuple(plugin or ()), registry)
+    scoring = judging.Scoring(request, not no_trivial, store, device.value, tuple(plugin or ()), registry)
     table = judging.read(truth, how)
-    asked = judging.Asked(tuple(score or ()), tuple(baseline or ()), tuple(ranker or ()))
-    runs = [document.read(name) for name in run or ()]
+    asked = judging.Asked(tuple(score or ()), tuple(trivial or ()), tuple(ranker or ()))
+    runs = [document.read(name, "--run") for name in run or ()]
     if out is not None:
         write.writable(out)
     command = option.typed()

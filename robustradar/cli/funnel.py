@@ -21,8 +21,6 @@ EXAMPLES = f"""Examples:
 {exit_code.told(0, 2, 3, 4, 130)}
 """
 
-JSON_NAME, MARKDOWN_NAME = "funnel.json", "funnel.md"
-
 Stages = Annotated[
     list[str],
     typer.Argument(metavar="STAGE STAGE...", help="Named studies of the registry, from cheap to dear.", autocompletion=completion.studies),
@@ -34,7 +32,15 @@ Tau = Annotated[
         "--tau", metavar="STAGE=TAU", help="Kendall's tau of a stage's ranking with the truth [default: the study's tau]. Repeat it."
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write: a folder for each stage, and the funnel's own files.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Where to write: a folder for each stage, and the funnel's own files [default: a folder for each request, "
+        "robustradar-results/funnel-DIGEST]. What another funnel wrote there is removed.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many would go on; nothing is trained or written.")]
 
 
@@ -50,7 +56,7 @@ def funnel(  # noqa: PLR0913, PLR0917 (one parameter an option)
     tau: Tau = None,
     device: option.Where = option.Device.AUTO,
     store: option.Store = option.STORE,
-    out: Out = Path("robustradar-results") / "funnel",
+    out: Out = None,
     registry: option.Registry = None,
     plugin: option.Plugin = None,
     dry_run: DryRun = False,
@@ -66,9 +72,9 @@ def funnel(  # noqa: PLR0913, PLR0917 (one parameter an option)
     from robustradar import funnel as funneling
     from robustradar.cli.interruption import resumable
     from robustradar.cli.progress import listener
-    from robustradar.funnel import form
+    from robustradar.funnel import folder, form
     from robustradar.registry import Request
-    from robustradar.report import write
+    from robustradar.report import terminal
 
     flags = Request(option.repeated(arch), data, norm, eps, attack, seeds=seeds)
     asked = funneling.Asked(tuple(stages), flags, keep_best, _taus(tau or []), registry, tuple(plugin or ()))
@@ -76,13 +82,14 @@ def funnel(  # noqa: PLR0913, PLR0917 (one parameter an option)
     if dry_run:
         print(json.dumps({"stages": [stage.json() for stage in prepared]}, indent=1) if as_json else form.plan(prepared))
         return
-    write.writable(out)
+    if out is None:
+        out = option.folder("funnel", flags, stages, keep_best, sorted(asked.taus.items()), str(registry), plugin or [])
+    folder.begin(out, prepared, keep_best)
     work = funneling.Work(store, out, device.value, option.typed(), partial(listener, quiet=quiet), partial(option.listeners, events))
     with resumable():
         found = funneling.run(asked, prepared, work)
-    document = json.dumps(found.json(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    files = [write.put(out / JSON_NAME, document), write.put(out / MARKDOWN_NAME, form.markdown(found))]
-    print(document if as_json else form.text(found))
+    files = folder.end(out, found)
+    print(folder.document(found) if as_json else form.text(found, terminal.width()))
     written = ", ".join(map(str, [*files, *(f"{passed.folder}/" for passed in found.passed)]))
     print(f"\nWritten: {written}", file=sys.stderr if as_json else sys.stdout)
     if not found.complete:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from robustradar.cli import completion
+
+if TYPE_CHECKING:
+    from robustradar.registry import Request
 
 
 class Device(StrEnum):
@@ -83,11 +88,24 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 Events = Annotated[Path | None, typer.Option("--events", metavar="FILE", help="Append what happens to it, one JSON object a line.")]
 
 STORE = Path(".robustradar/store")
+RESULTS = Path("robustradar-results")
 
 
 def repeated(given: list[str] | None) -> tuple[str, ...] | None:
     """An option that may be repeated; None where it was not given."""
     return tuple(given) if given else None
+
+
+def folder(name: str, flags: Request, *others: object) -> Path:
+    """Where the results of just this request go, so that none overwrites another's.
+
+    Args:
+        name: How it begins.
+        flags: What was asked.
+        others: What else says what was asked, as JSON takes it.
+    """
+    asked = [[key, value] for key, value in vars(flags).items() if value is not None]
+    return RESULTS / f"{name}-{hashlib.sha256(json.dumps([asked, *others]).encode()).hexdigest()[:8]}"
 
 
 def typed() -> str:

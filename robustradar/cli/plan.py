@@ -49,8 +49,9 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter an option)
     """Show what rank would train with the same options: what is shared, what is in the store, and about how long the rest takes."""
     from robustradar import forecast, screening
     from robustradar.registry import Request
+    from robustradar.report import terminal
 
     flags = Request(option.repeated(arch), data, norm, eps, attack, recipe, option.repeated(metric), ranker, seeds=seeds)
     prepared = screening.prepare(study, flags, registry_file=registry, plugins=plugin or (), weights=weights or ())
     told = forecast.forecast(prepared, store=store, device=device.value, timed=not no_timing)
-    print(json.dumps(told.json(), indent=1) if as_json else told.text())
+    print(json.dumps(told.json(), indent=1) if as_json else told.text(terminal.width()))

@@ -56,6 +56,7 @@ def list_(
 ) -> None:
     """List plugins with their distribution, version and state; or all declarations of a kind, or the named studies."""
     from robustradar import inventory
+    from robustradar.report import terminal
 
     match kind:
         case None:
@@ -64,7 +65,7 @@ def list_(
             found = inventory.studies(registry)
         case _:
             found = inventory.declarations(kind.value, plugin or (), registry)
-    print(json.dumps(found, indent=1) if as_json else inventory.text(found))
+    print(json.dumps(found, indent=1) if as_json else inventory.text(found, terminal.width()))
 
 
 @app.command(
@@ -77,9 +78,10 @@ def show(
 ) -> None:
     """Show one plugin, or one declaration with its parameters."""
     from robustradar import inventory
+    from robustradar.report import terminal
 
     found = inventory.show(name, plugin or ())
-    print(json.dumps(found, indent=1) if as_json else inventory.text(found))
+    print(json.dumps(found, indent=1) if as_json else inventory.text(found, terminal.width()))
 
 
 @app.command(

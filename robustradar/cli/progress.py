@@ -12,12 +12,16 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 from robustradar import progress
+from robustradar.report.terminal import plain
 from robustradar.values import Failed, FitSpec, Measurement, Outcome, counted
 
 # A plain line for every epoch of a long run would drown a log.
 _SECONDS_BETWEEN_LINES = 5.0
+# Widths, so that 80 columns hold all numbers and the beginning of what is going on.
+_BAR, _COUNTS, _TIME = 12, 9, 7
 
 
 @contextmanager
@@ -116,14 +120,17 @@ class Bar:
     """A bar of epochs over all fits, or where nothing is trained, of measurements; with what is going on at present."""
 
     def __init__(self) -> None:
+        # Where room is short the description gives way: it stands last, and numbers have all that they need.
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
-            TimeElapsedColumn(),
+            BarColumn(_BAR),
+            MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=_COUNTS)),
+            TextColumn("{task.fields[unit]}", table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(Column(no_wrap=True, min_width=_TIME)),
+            TextColumn("left", table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=_TIME)),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
         )
-        self._bar = Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+        self._bar = Progress(*columns, console=Console(stderr=True), transient=True, expand=True)
         self._task = self._bar.add_task("starting", total=None, unit="")
         self._trains = False
 
@@ -151,7 +158,7 @@ class Bar:
 
     def epoch(self, spec: FitSpec, epoch: int, epochs: int) -> None:
         """One step."""
-        self._bar.update(self._task, advance=1, description=escape(f"training {spec}, epoch {epoch}/{epochs}"))
+        self._bar.update(self._task, advance=1, description=escape(plain(f"training {spec}, epoch {epoch}/{epochs}")))
 
     def fitted(self, spec: FitSpec, reason: str | None) -> None:
         """A failure is told at once."""
@@ -160,12 +167,12 @@ class Bar:
 
     def measured(self, measurement: Measurement, outcomes: dict[str, Outcome]) -> None:
         """What was just measured."""
-        told = escape(f"measured {measurement.metric.label} of {measurement.candidate.label}")
+        told = escape(plain(f"measured {measurement.metric.label} of {measurement.candidate.label}"))
         self._bar.update(self._task, advance=0 if self._trains else 1, description=told)
 
     def note(self, text: str) -> None:
         """A line above the bar."""
-        self._bar.console.print(escape(text), highlight=False, soft_wrap=True)
+        self._bar.console.print(escape(plain(text)), highlight=False, soft_wrap=True)
 
 
 class Lines:
@@ -211,7 +218,7 @@ class Lines:
 
     def note(self, text: str) -> None:
         """A line."""
-        print(text, file=sys.stderr, flush=True)
+        print(plain(text), file=sys.stderr, flush=True)
 
     def _due(self) -> bool:
         """Whether it is time for a line."""
@@ -223,4 +230,4 @@ class Lines:
 
     def _left(self, done: int, total: int) -> str:
         """How long the rest takes, where that can be told."""
-        return f", about {(time.monotonic() - self._start) / (done - 1) * (total - done):.0f} s left" if done > 1 else ""
+        return f", about {(time.monotonic() - self._start) / (done - 1) * max(total - done, 0):.0f} s left" if done > 1 else ""

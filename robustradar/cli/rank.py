@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +52,7 @@ def rank(  # noqa: PLR0913, PLR0917 (one parameter an option)
     from robustradar.cli.interruption import resumable
     from robustradar.cli.progress import listener
     from robustradar.registry import Request
-    from robustradar.report import table, write
+    from robustradar.report import table, terminal, write
 
     flags = Request(option.repeated(arch), data, norm, eps, attack, recipe, option.repeated(metric), ranker, seeds=seeds)
     folder = out or _folder(study, flags, weights or [], [*(plugin or []), str(registry)])
@@ -64,7 +62,7 @@ def rank(  # noqa: PLR0913, PLR0917 (one parameter an option)
     with resumable(), listener(quiet=quiet) as progress:
         result = screening.rank(prepared, store=store, device=device.value, progress=progress, command=option.typed(), listeners=listeners)
     files = write.write(result, prepared.reporters(), folder)
-    print(write.as_json(result) if as_json else table.text(result))
+    print(write.as_json(result) if as_json else table.text(result, terminal.width()))
     print(f"\nWritten: {', '.join(map(str, files))}", file=sys.stderr if as_json else sys.stdout)
     if result.failed:
         print(f"{len(result.failed)} of {len(result.scores)} cells failed; their reasons are in the results.", file=sys.stderr)
@@ -76,8 +74,6 @@ def _folder(study: str | None, flags: Request, weights: list[str], sources: list
     from robustradar import screening
     from robustradar.registry import Request
 
-    name = study or screening.UNNAMED
-    if study is None or weights or flags != Request():
-        asked = [[key, value] for key, value in vars(flags).items() if value is not None]
-        name += f"-{hashlib.sha256(json.dumps([asked, weights, sources]).encode()).hexdigest()[:8]}"
-    return Path("robustradar-results") / name
+    if study is not None and not weights and flags == Request():
+        return option.RESULTS / study
+    return option.folder(study or screening.UNNAMED, flags, weights, sources)

@@ -46,7 +46,7 @@ def report(  # noqa: PLR0913, PLR0917 (one parameter an option)
     from robustradar.report import again, page, raster, write
     from robustradar.report.document import read
 
-    documents = [read(run) for run in runs]
+    documents = [read(run, "RUN") for run in runs]
     chosen = again.reporters(reporter, registry, plugin or ()) if reporter else []
     if png:
         raster.check()

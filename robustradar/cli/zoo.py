@@ -48,14 +48,12 @@ def truth(  # noqa: PLR0913, PLR0917 (one parameter an option)
     How is the registry's study zoo/truth: PGD-AT with averaged weights and the epoch kept that its recipe selects; accuracy under APGD-CE
     and targeted APGD on all evaluation samples. Finished work is kept in the store: the same command continues where it was stopped.
     """  # noqa: DOC501 (it is the command's help)
-    from tabulate import tabulate
-
     from robustradar import screening
     from robustradar.cli.interruption import resumable
     from robustradar.cli.progress import listener
     from robustradar.fidelity import zoo
     from robustradar.registry import Request
-    from robustradar.report import write
+    from robustradar.report import terminal, write
     from robustradar.report.document import Document
 
     flags = Request(option.repeated(arch), data, norm, eps, attack, recipe, seeds=seeds)
@@ -66,8 +64,9 @@ def truth(  # noqa: PLR0913, PLR0917 (one parameter an option)
         result = screening.rank(prepared, store=store, device=device.value, progress=progress, command=option.typed(), listeners=listeners)
     rows = zoo.rows(Document.of(result))
     written = write.put(out, zoo.table(rows))
-    shown = [{name: row[name] for name in ("candidate", "truth", "sd", "cost", "parameters", "clean_accuracy", "reason")} for row in rows]
-    print(json.dumps(rows, indent=1, ensure_ascii=False) if as_json else tabulate(shown, headers="keys", disable_numparse=True))
+    names = ("candidate", "truth", "sd", "cost", "parameters", "clean_accuracy", "reason")
+    shown = [[row[name] for name in names] for row in rows]
+    print(json.dumps(rows, indent=1, ensure_ascii=False) if as_json else terminal.table(shown, names, terminal.width()))
     print(f"\nWritten: {written}", file=sys.stderr if as_json else sys.stdout)
     failed = sum(not row["truth"] for row in rows)
     if failed:

@@ -47,7 +47,7 @@ class Scene:
 
     def lent(self, seed: int = 0) -> Victim:
         """What the host would lend."""
-        loss = losses.squared if self.classes is None else losses.cross_entropy
+        loss = losses.of(self.classes)
         chance, threat = torch.Generator().manual_seed(seed), self.threat
         return Victim(self.model, loss, threat.p, threat.eps, threat.bounds, chance)
 

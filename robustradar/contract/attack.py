@@ -26,7 +26,7 @@ class Victim:
         model: Maps [N, *shape] in the data's own units to [N, outputs]; in evaluation mode, its parameters need no gradient.
         loss: (outputs [N, K], targets) to losses [N]: what the adversary increases.
         p: The norm's order.
-        eps: The ball's radius, > 0.
+        eps: The ball's radius, ≥ 0; at 0 return x.
         bounds: The box, or None.
         generator: The only source of chance an attack may use. Lies on the inputs' device.
     """

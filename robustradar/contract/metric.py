@@ -94,6 +94,9 @@ class Batches(Protocol):
     def __len__(self) -> int:
         """The number of samples."""
 
+    def spread(self, limit: int) -> tuple[Tensor, Tensor]:
+        """At most so many samples as one batch, evenly over the split, which may be sorted by class; the same at every call."""
+
 
 class Judged(Protocol):
     """An attack under the guard, bound to its threat."""

@@ -163,7 +163,7 @@ def _curvature(found: Examination, network: nn.Module, data: DeviceData, batch: 
     from robustradar.numerics.problem import Problem, UnavailableError
     from robustradar.training import loss as losses
 
-    loss = losses.squared if data.task.classes is None else losses.cross_entropy
+    loss = losses.of(data.task.classes)
     problem = Problem(network, loss, [data.splits["train"].spread(batch)])
     reasons: list[str] = []
     for rung in ("exact", None):
@@ -198,8 +198,7 @@ def _loss(network: nn.Module, data: DeviceData, x: Tensor, y: Tensor) -> Tensor:
     """The mean loss of a batch."""
     from robustradar.training import loss as losses
 
-    z = network(x)
-    return (losses.squared(z, y) if data.task.classes is None else losses.cross_entropy(z, y)).mean()
+    return losses.of(data.task.classes)(network(x), y).mean()
 
 
 def _input_gradient(network: nn.Module, data: DeviceData, x: Tensor, y: Tensor) -> str | None:

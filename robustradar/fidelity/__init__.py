@@ -59,7 +59,7 @@ def fidelity(
         PluginError: A ranker failed.
     """
     asked, scoring = asked or Asked(), scoring or Scoring()
-    if not (runs or asked.scores or asked.baselines):
+    if not (runs or asked.scores or asked.trivial):
         raise UsageError("fidelity: got nothing to judge, expected a score. Give --metric, --run or --score.")
     if asked.rankers and not runs:
         raise UsageError("--ranker: got a ranker and no run, expected numbers that it can rank by. Give --metric or --run.")
@@ -67,7 +67,7 @@ def fidelity(
     catalog = scoring.catalog() if strange or asked.rankers else None
     called = lenient(truth, catalog) if strange and catalog else {}
     found = groups(truth, runs, called)
-    scores = judgeables(truth, found, asked.scores, asked.baselines)
+    scores = judgeables(truth, found, asked.scores, asked.trivial)
     if catalog:
         for text in dict.fromkeys(asked.rankers):
             orders = [ranked(truth, group, text, catalog, called) for group in found]

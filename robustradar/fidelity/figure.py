@@ -19,7 +19,7 @@ SHOWN = 30
 _WIDTH, _BOTTOM, _TOP, _LEFT, _RIGHT = 640.0, 340.0, 12.0, 52.0, 440.0
 _LINE, _LETTER = 13.0, 6.2
 _FAINT = {"stroke_opacity": 0.18}
-_BASELINE = len(COLOURS) - 1
+_TRIVIAL = len(COLOURS) - 1
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class _Point:
 
     @property
     def series(self) -> int:
-        """Baselines have the text's colour, others the first."""
-        return _BASELINE if self.judgement.trivial else 0
+        """Trivial scores have the text's colour, others the first."""
+        return _TRIVIAL if self.judgement.trivial else 0
 
 
 def panel(found: Fidelity) -> Panel | None:
@@ -67,7 +67,7 @@ def caption(found: Fidelity) -> str:
     points, _ = _points(found)
     count = sum(j.slices["all"].tau is not None for j in found.judgements)
     left = f" {count - len(points)} of {count} scores, whose cost is not known or that come after the first {SHOWN}, are not shown."
-    return f"Hollow marks are baselines; lines are 95 % intervals.{left if len(points) < count else ''}"
+    return f"Hollow marks are trivial scores; lines are 95 % intervals.{left if len(points) < count else ''}"
 
 
 def _points(found: Fidelity) -> tuple[list[_Point], bool]:

@@ -70,7 +70,7 @@ def heads(found: Fidelity) -> list[str]:
 
 def row(judgement: Judgement, found: Fidelity) -> list[str]:
     """A score in the main table."""
-    name = f"{judgement.name}{' (baseline)' if judgement.trivial else ''}"
+    name = f"{judgement.name}{' (trivial)' if judgement.trivial else ''}"
     taus = [tau(judgement.slices[part]) for part in found.slices]
     total = judgement.candidates + judgement.missing
     known = f"{judgement.candidates} of {total}" if judgement.missing else str(total)
@@ -119,7 +119,8 @@ def remarks(found: Fidelity) -> list[str]:
     slices = found.truth["slices"]
     told = [
         "τ is Kendall's τ-b with the truth, every score turned so that higher is better; brackets hold 95 % intervals of a bootstrap over "
-        f"candidates ({DRAWS} draws). The verdict is by the paired interval of the difference in τ to each baseline, over all candidates.",
+        f"candidates ({DRAWS} draws). The verdict is by the paired interval of the difference in τ to each trivial score, over all "
+        "candidates.",
         f"top half ({slices['top half']['candidates']} candidates) and top quarter ({slices['top quarter']['candidates']}) are by "
         "the truth, for diagnosis only: nobody can choose by it.",
     ]

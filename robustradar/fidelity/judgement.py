@@ -185,7 +185,7 @@ class Fidelity:
             "scores": [
                 {
                     **{name: getattr(j, name) for name in ("name", "direction", "candidates", "missing", "failed", "verdict", "flags")},
-                    "baseline": j.trivial or None,
+                    "trivial": j.trivial or None,
                     "reasons": dict(j.reasons),
                     "slices": {name: vars(found) for name, found in j.slices.items()},
                     "differences": [vars(difference) | {"better": difference.better} for difference in j.differences],
@@ -324,15 +324,15 @@ def _verdict(score: Judgeable, everyone: Agreement, differences: Sequence[Differ
         whose = "its numbers" if np.all(known == known[0]) else "the truths of the candidates that have a number"
         return f"not judged: all {whose} are the same"
     if score.trivial:
-        return "baseline"
+        return "trivial"
     over_all = [d for d in differences if d.slice == "all"]
     if not over_all:
         return "nothing trivial to compare with"
     unbeaten = [words[d.to] for d in over_all if not d.better]
     many = len(over_all) > 2
     if unbeaten:
-        return f"no better than {'any baseline' if many and len(unbeaten) == len(over_all) else ' or '.join(unbeaten)}"
-    return f"better than {'every baseline' if many else ' and '.join(words[d.to] for d in over_all)}"
+        return f"no better than {'any trivial score' if many and len(unbeaten) == len(over_all) else ' or '.join(unbeaten)}"
+    return f"better than {'every trivial score' if many else ' and '.join(words[d.to] for d in over_all)}"
 
 
 def _price(score: Judgeable, truth: Truth) -> Price | None:

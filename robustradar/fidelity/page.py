@@ -53,7 +53,7 @@ def files(found: Fidelity) -> dict[str, str]:
 
 
 def main(found: Fidelity) -> Grid:
-    """The main table, the baselines shaded."""
+    """The main table, the trivial scores shaded."""
     heads = [
         Head(title, "higher" if title.startswith("τ") else "lower" if title in ("regret", "cost") else "none")
         for title in form.heads(found)
@@ -61,7 +61,7 @@ def main(found: Fidelity) -> Grid:
     heads[0], heads[-1] = Head("score", words=True), Head("verdict", words=True)
     rows = tuple(_row(judgement, found) for judgement in found.judgements)
     marked = frozenset(place for place, judgement in enumerate(found.judgements) if judgement.trivial)
-    return Grid("Scores, best first; baselines are shaded", tuple(heads), rows, 0, marked)
+    return Grid("Scores, best first; trivial ones are shaded", tuple(heads), rows, 0, marked)
 
 
 def _row(judgement: Judgement, found: Fidelity) -> tuple[Cell, ...]:

@@ -38,12 +38,13 @@ class Judgeable:
 
     Attributes:
         name: As tables name it.
-        direction: Of the numbers as they were measured; mean ranks and rankers' orders have none of their own: ``rank``.
+        direction: Of the numbers: which are better; mean ranks and rankers' orders have none of their own: ``rank``.
         values: [C], turned so that more is better; nan where there is none.
         reasons: Why there is none, with how often.
         work: For every candidate what was trained and measured for it, by keys, so that what is shared counts once; None: not known.
         trivial: What a verdict calls it, if any score must beat it; else empty.
         failed: For how many candidates it failed.
+        terms: What it is the mean rank of, each with its direction; empty where it is none.
     """
 
     name: str
@@ -53,6 +54,12 @@ class Judgeable:
     work: tuple[Mapping[str, Work], ...] | None = None
     trivial: str = ""
     failed: int = 0
+    terms: tuple[str, ...] = ()
+
+    @property
+    def full(self) -> str:
+        """Its columns with their directions: two scores are the same where these are."""
+        return " + ".join(self.terms or (f"{self.name}:{self.direction}",))
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +104,7 @@ def groups(truth: Truth, documents: Sequence[Document], labels: Mapping[str, str
         labels: What runs call a candidate, where it is not the name in the table.
 
     Raises:
-        UsageError: No run holds any of the candidates.
+        UsageError: No run holds any of the candidates, or runs of one protocol hold different weights of one.
     """
     together: dict[str, list[Document]] = {}
     for document in documents:
@@ -105,6 +112,8 @@ def groups(truth: Truth, documents: Sequence[Document], labels: Mapping[str, str
         alike = {name: text for name, text in protocol(document).items() if name not in ("metrics", "ranker")}
         together.setdefault(canonical(alike), []).append(document)
     candidates = [labels.get(candidate, candidate) for candidate in truth.candidates]
+    for same in together.values():
+        _check_weights(candidates, same)
     found = [
         Group(run, {(f.metric, f.column.name): f for f in _columns(candidates, same, run)})
         for run, same in ((same[0].label or f"run {n}", same) for n, same in enumerate(together.values(), 1))
@@ -116,6 +125,22 @@ def groups(truth: Truth, documents: Sequence[Document], labels: Mapping[str, str
             f"expected {candidates[0]!r} or others. Check --candidate."
         )
     return found
+
+
+def _check_weights(candidates: Sequence[str], documents: Sequence[Document]) -> None:
+    """Refuses runs of one protocol that hold different weights of a candidate: which of its numbers count would be chance.
+
+    Raises:
+        UsageError: With the first such candidate.
+    """
+    for candidate in candidates:
+        held = [d.json["study"]["weights"].get(candidate) for d in documents if candidate in d.ranks]
+        if len(set(held)) > 1:
+            which = "given and with trained" if None in held else "different"
+            raise UsageError(
+                f"--run: got runs of one protocol with {which} weights of {candidate}, expected the same in all. "
+                "Judge these runs one at a time."
+            )
 
 
 def _columns(candidates: Sequence[str], documents: Sequence[Document], run: str) -> Iterable[Found]:
@@ -152,28 +177,36 @@ def _work(spent: JSON) -> Work:
     return Work(spent["cost"]["forward"] + spent["cost"]["backward"], spent["cost"]["flops"])
 
 
-def judgeables(truth: Truth, found: Sequence[Group], asked: Sequence[str] = (), baselines: Sequence[str] = ()) -> list[Judgeable]:
-    """All scores to judge: the trivial ones first, then every directed column of the runs, then what was asked for.
+def judgeables(truth: Truth, found: Sequence[Group], asked: Sequence[str] = (), trivial: Sequence[str] = ()) -> list[Judgeable]:
+    """All scores to judge, each once: the trivial ones first, then every directed column of the runs, then what was asked for.
+
+    Where names recur, with other directions, they say these: ``macs:lower`` beside ``macs:higher``.
 
     Args:
         truth: The table, whose columns may be scores themselves.
         found: The runs' columns.
         asked: Scores as they are typed: ``column:higher``, or several joined by + for their mean rank.
-        baselines: The same, of trivial scores.
+        trivial: The same, of trivial scores.
 
     Raises:
         UsageError: A score names no column, or lacks its direction.
     """
     columns = [f for group in found for f in group.columns.values()]
     named = dict(zip(names(columns), columns, strict=True))
-    directed = {name: f.score(name) for name, f in named.items() if f.column.direction != "none"}
-    trivial = [*_sizes(truth, named), *_trained(named)]
-    trivial += [replace(score, trivial=score.name) for score in (typed("--baseline", text, truth, directed) for text in baselines)]
-    rest = [*directed.values(), *(typed("--score", text, truth, directed) for text in asked)]
+    scores = [*_sizes(truth, named), *_trained(named)]
+    scores += [replace(score, trivial=score.name) for score in (typed("--trivial", text, truth, named) for text in trivial)]
+    scores += [f.score(name) for name, f in named.items() if f.column.direction != "none"]
+    scores += [typed("--score", text, truth, named) for text in asked]
     unique: dict[str, Judgeable] = {}
-    for score in [*trivial, *rest]:
-        unique.setdefault(score.name, score)
-    return list(unique.values())
+    for score in scores:
+        unique.setdefault(score.full, score)
+    recurring = Counter(score.name for score in unique.values())
+    return [_in_full(score) if recurring[score.name] > 1 else score for score in unique.values()]
+
+
+def _in_full(score: Judgeable) -> Judgeable:
+    """The same under its full name, also in verdicts where these call it by its name."""
+    return replace(score, name=score.full, trivial=score.full if score.trivial == score.name else score.trivial)
 
 
 def names(columns: Sequence[Found]) -> list[str]:
@@ -212,8 +245,8 @@ def _trained(named: Mapping[str, Found]) -> list[Judgeable]:
     return [replace(score, trivial=word) for score, word in zip(scores, words, strict=False)]
 
 
-def typed(option: str, text: str, truth: Truth, directed: Mapping[str, Judgeable]) -> Judgeable:
-    """A score as it is typed.
+def typed(option: str, text: str, truth: Truth, named: Mapping[str, Found]) -> Judgeable:
+    """A score as it is typed; a column of the runs that has a direction need not be given one.
 
     Raises:
         UsageError: It names no column, or lacks its direction.
@@ -223,16 +256,16 @@ def typed(option: str, text: str, truth: Truth, directed: Mapping[str, Judgeable
         name, colon, direction = term.strip().rpartition(":")
         if not colon or direction not in ("higher", "lower"):
             name, direction = term.strip(), ""
-        if name in truth.columns and direction:
+        if name not in truth.columns and name not in named:
+            raise UsageError(unknown(option, name, [*truth.columns, *named]))
+        if not direction and (name in truth.columns or named[name].column.direction == "none"):
+            raise UsageError(f"{option}: got {term.strip()!r} without a direction, expected {name}:higher or {name}:lower.")
+        if name in truth.columns:
             told = _told(name, truth, higher=direction == "higher")
             # A run's column of the same name is another score.
-            terms.append(replace(told, name=f"{name} [{truth.file}]") if name in directed else told)
-        elif name in truth.columns:
-            raise UsageError(f"{option}: got {term.strip()!r} without a direction, expected {name}:higher or {name}:lower.")
-        elif name in directed:
-            terms.append(directed[name])
+            terms.append(replace(told, name=f"{name} [{truth.file}]") if name in named else told)
         else:
-            raise UsageError(unknown(option, name, [*truth.columns, *directed]))
+            terms.append(named[name].score(name, higher=direction == "higher" if direction else None))
     return terms[0] if len(terms) == 1 else _mean_rank(terms)
 
 
@@ -264,4 +297,5 @@ def _mean_rank(terms: Sequence[Judgeable]) -> Judgeable:
         if None in works
         else tuple({k: w for each in many for k, w in each.items()} for many in zip(*filter(None, works), strict=True))
     )
-    return Judgeable(" + ".join(term.name for term in terms), "rank", values, reasons, work, failed=max(term.failed for term in terms))
+    name, failed = " + ".join(term.name for term in terms), max(term.failed for term in terms)
+    return Judgeable(name, "rank", values, reasons, work, failed=failed, terms=tuple(term.full for term in terms))

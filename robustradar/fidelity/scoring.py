@@ -57,12 +57,12 @@ class Asked:
 
     Attributes:
         scores: Columns of the table, ``column:higher``, or mean ranks, ``a:higher+b:lower``, of its and the runs' columns.
-        baselines: The same, of scores that others must beat.
+        trivial: The same, of scores that others must beat.
         rankers: Rankers whose orders are scores.
     """
 
     scores: tuple[str, ...] = ()
-    baselines: tuple[str, ...] = ()
+    trivial: tuple[str, ...] = ()
     rankers: tuple[str, ...] = ()
 
 
@@ -107,10 +107,10 @@ def _check(truth: Truth, asked: Asked, prepared: screening.Prepared) -> None:
         for label, metric in metrics
         for column in metric.columns
     ]
-    known = {name: Judgeable(name, "higher", np.zeros(len(truth.values))) for name in names(found)}
-    for option, texts in (("--score", asked.scores), ("--baseline", asked.baselines)):
+    named = dict(zip(names(found), found, strict=True))
+    for option, texts in (("--score", asked.scores), ("--trivial", asked.trivial)):
         for text in texts:
-            typed(option, text, truth, known)
+            typed(option, text, truth, named)
     group = Group("", {(f.metric, f.column.name): f for f in found})
     for text in asked.rankers:
         with contextlib.suppress(PluginError):  # a ranker may well need numbers

@@ -249,7 +249,7 @@ def run(asked: Asked, stages: tuple[Stage, ...], work: Work) -> Funneled:
     known: set[str] = set()
     for n, stage in enumerate(stages, 1):
         prepared = _among(stage.prepared, left)
-        folder = work.out / f"{n}-{stage.name.replace('/', '-')}"
+        folder = stage_folder(work.out, n, stage.name)
         write.writable(folder)
         hearing = work.listeners()
         with work.watch() as progress:
@@ -265,6 +265,11 @@ def run(asked: Asked, stages: tuple[Stage, ...], work: Work) -> Funneled:
         if not left:
             break
     return Funneled(len(stages[0].prepared.study.candidates), asked.keep_best, stages, tuple(passed))
+
+
+def stage_folder(out: Path, number: int, name: str) -> Path:
+    """Where a stage's results lie."""
+    return out / f"{number}-{name.replace('/', '-')}"
 
 
 def _among(prepared: Prepared, left: tuple[str, ...]) -> Prepared:

@@ -12,6 +12,7 @@ from robustradar.report import table
 from robustradar.report.cell import number
 from robustradar.report.markdown import console, escaped
 from robustradar.report.svg import printable
+from robustradar.report.terminal import plain
 
 _PLAN = ["stage", "tau", "candidates", "first", "best kept with"]
 _STAGES = ["stage", "tau", "candidates", "first", "kept", "cut", "no rank", "samples passed", "seconds", "best kept with"]
@@ -29,11 +30,16 @@ def plan(stages: Sequence[Stage]) -> str:
     return f"{shown}\n\n{_assumption(stages)}\nWho cannot be told from those by the 95 % interval of the rank goes on as well."
 
 
-def text(found: Funneled) -> str:
-    """The stages, the last one's ranking, and who did not get there."""
+def text(found: Funneled, width: int | None = None) -> str:
+    """The stages, the last one's ranking, and who did not get there.
+
+    Args:
+        found: What to show.
+        width: How wide the ranking may be; None: any.
+    """
     parts = [_stages(found, "simple"), _closing(found)]
     if found.ranking.rows:
-        parts.append(table.text(found.passed[-1].result))
+        parts.append(table.text(found.passed[-1].result, width))
     parts += [_cut(found, "simple"), _unranked(found, "simple")]
     return "\n\n".join(filter(None, parts))
 
@@ -132,6 +138,6 @@ def _unranked(found: Funneled, form: str) -> str:
 
 def _table(rows: list[list[object]], head: list[str], form: str) -> str:
     """A table; empty without rows."""
-    if form == "github":
-        rows = [[escaped(str(value)) for value in row] for row in rows]
+    shown = escaped if form == "github" else plain
+    rows = [[shown(str(value)) for value in row] for row in rows]
     return tabulate(rows, head, tablefmt=form, disable_numparse=True) if rows else ""

@@ -77,7 +77,7 @@ class Cell:
     @property
     def bound(self) -> bool:
         """Whether the value is a bound, which may lie anywhere beyond."""
-        return self.value in (self.low, self.high) and None in (self.low, self.high)
+        return self.value is not None and Measured(self.value, self.low, self.high).bound is not None
 
     def json(self) -> JSON:
         """As a baseline holds it."""

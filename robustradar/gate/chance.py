@@ -15,14 +15,14 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, stdtr, stdtrit
+from scipy.special import bdtr
 
 from robustradar.gate.baseline import Cell, Samples
+from robustradar.numerics.seeds import components, student
 
 Test = Literal["identical", "exact", "McNemar", "paired t", "seeds", "none"]
 Floats = NDArray[np.float64]
 
-LEVEL = 0.95
 # A change of just the tolerance is tolerated, and 0.87 − 0.86, in floating point more than 0.01, is no more than that.
 SLACK = 1 + 1e-9
 # With fewer, the spread between seeds is itself too much by chance (see test_few_seeds_raise_no_more_alarms).
@@ -97,31 +97,6 @@ def mcnemar(lost: int, gained: int) -> float:
     return min(1.0, 2 * float(bdtr(min(lost, gained), lost + gained, 0.5)))
 
 
-def student(mean: float, parts: Sequence[tuple[float, int]]) -> tuple[float, float]:
-    """A mean's two-sided p against 0 by Student's t, and half of its 95 % interval.
-
-    The squared standard error is the sum of the parts' variances; its degrees of freedom are the smallest of those parts that hold at
-    least a twentieth of it, chosen here: Welch and Satterthwaite's average lets a spread of few seeds that is small by chance count as
-    certainty (see test_few_seeds_raise_no_more_alarms).
-
-    Args:
-        mean: What was found.
-        parts: Variance of the mean and degrees of freedom of each source of chance.
-
-    >>> student(1.0, [(0.0, 5)])
-    (0.0, 0.0)
-    >>> p, half = student(1.0, [(0.25, 10)])
-    >>> round(p, 4), round(half, 4)
-    (0.0734, 1.1141)
-    """
-    variance = sum(part for part, _ in parts)
-    if variance == 0:
-        return float(mean == 0), 0.0
-    freedom = min(degrees for part, degrees in parts if part >= variance / 20)
-    error = math.sqrt(variance)
-    return min(1.0, 2 * float(stdtr(freedom, -abs(mean) / error))), float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
-
-
 def within(change: float, tolerance: float) -> bool:
     """Whether a change is no larger than its tolerance.
 
@@ -191,18 +166,7 @@ def _over_samples(before: Samples, now: Samples, change: float, tolerance: float
 
 
 def _over_seeds(by_seed: Floats, pair: tuple[Samples, Samples] | None, change: float, tolerance: float) -> Difference:
-    """A change of networks trained anew, by seed [2, S], with the chance of the samples, which all seeds share, added.
-
-    Not paired by seed: what a seed gives hardly outlasts a change, and without change both runs spread alike, so that the spread within
-    each, pooled, has twice the degrees of freedom, of which few seeds are short. A sample's difference varies by its own change and by
-    what the seeds make of it; the latter is in the spread over seeds already and so is taken off, as in an analysis of variance with
-    seeds and samples drawn at random.
-    """
-    seeds = by_seed.shape[1]
-    parts = [(2 * float(by_seed.var(axis=1, ddof=1).mean()) / seeds, 2 * (seeds - 1))]
-    if pair is not None and pair[0].shape[1] > 1:
-        differences = _differences(*pair)
-        by_seeds = sum(float(run.astype(np.float64).var(axis=0, ddof=1).mean()) for run in pair) / seeds
-        parts.append((max(0.0, float(differences.var(ddof=1)) - by_seeds) / len(differences), len(differences) - 1))
+    """A change of networks trained anew, by seed [2, S], with the chance of the samples, which all seeds share, added."""
+    parts = components(by_seed, pair or ())
     p, reach = student(float(by_seed[1].mean() - by_seed[0].mean()), parts)
     return Difference(change, p, "seeds", reach, student(tolerance, parts)[0])

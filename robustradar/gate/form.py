@@ -17,6 +17,7 @@ from robustradar.gate.compare import Comparison, Row, Verdict
 from robustradar.report.flag import meaning
 from robustradar.report.markdown import escaped
 from robustradar.report.svg import printable
+from robustradar.report.terminal import plain
 from robustradar.values import counted
 
 SCHEMA = "robustradar-check/1"
@@ -79,8 +80,8 @@ class View:
 
 def text(comparison: Comparison, view: View) -> str:
     """For a terminal: the table, reasons and remarks, and a closing sentence."""
-    table = _table(view.rows(comparison), "simple", str)
-    return "\n\n".join(filter(None, [table, "\n".join(_remarks(comparison)), summary(comparison)])) + "\n"
+    table = _table(view.rows(comparison), "simple", plain)
+    return "\n\n".join(filter(None, [table, "\n".join(map(plain, _remarks(comparison))), summary(comparison)])) + "\n"
 
 
 def markdown(comparison: Comparison, view: View) -> str:

@@ -5,12 +5,14 @@ seed: equal arguments give equal intervals.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri
+
+from robustradar.numerics.resampling import block_sizes, counts, outward, shifts, sums
 
 Values = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -18,8 +20,6 @@ Ints = npt.NDArray[np.int64]
 
 # Relative distance within which two scores are one and the same, chosen here: far above rounding, far below any difference of interest.
 _NOISE = 1e-12
-# Numbers that one block of work may hold at once, chosen here: 16 MB of float64.
-_BLOCK = 1 << 21
 
 
 def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -58,38 +58,11 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     return low, high
 
 
-def seed_interval(values: Values, level: float = 0.95) -> tuple[float, float] | None:
-    """Return Student's t interval for the mean over training seeds: mean -+ t * s / sqrt(S), t on S - 1 degrees of freedom.
-
-    Args:
-        values: [S], one value a seed.
-        level: coverage, 0 < level < 1; 0.95 by convention.
-
-    Returns:
-        (low, high), or None for fewer than two seeds, which say nothing about spread.
-
-    Raises:
-        ValueError: if values is not a finite vector or level is out of range.
-
-    Example:
-        >>> low, high = seed_interval(np.array([1.0, 2.0, 3.0]))
-        >>> round(low, 3), round(high, 3)
-        (-0.484, 4.484)
-    """
-    _check_level(level)
-    v = _finite("seed_interval", values, 1).astype(np.float64)
-    if len(v) < 2:
-        return None
-    reach = float(stdtrit(len(v) - 1, (1 + level) / 2) * v.std(ddof=1) / math.sqrt(len(v)))
-    mean = float(v.mean())
-    return mean - reach, mean + reach
-
-
 def bootstrap_mean(values: Values, *, level: float = 0.95, draws: int = 1000, seed: int) -> tuple[float, float]:
     """Return the percentile bootstrap interval of the mean over seeds and samples.
 
-    Each draw resamples the n samples, the same ones for all seeds, and the S seeds, and takes the mean. With S = 1 only samples
-    vary, with n = 1 only seeds. Few seeds give too narrow an interval: a resample of S values has only (S - 1) / S of their variance.
+    Each draw resamples the n samples, the same ones for all seeds, and moves the mean over seeds by Student's t times its standard
+    error, since a resample of S values has only (S - 1) / S of their variance. With S = 1 only samples vary, with n = 1 only seeds.
 
     Args:
         values: [S, n], bool or real: one row a training seed, one column an evaluation sample.
@@ -110,9 +83,9 @@ def bootstrap_mean(values: Values, *, level: float = 0.95, draws: int = 1000, se
     _check_level(level, draws)
     v = _finite("bootstrap_mean", values, 2)
     S, n = v.shape
-    sizes = _block_sizes(draws, n)
-    samples, seeds = _counts({n}, 0, sizes, seed), _counts({S}, 1, sizes, seed)
-    means = np.concatenate([_sums(v[None], w[n], u[S]) for w, u in zip(samples, seeds, strict=True)]) / v.size
+    sizes = block_sizes(draws, max(n, S))
+    drawn = zip(counts({n}, sizes, seed), shifts([v[None]], sizes, seed), strict=True)
+    means = np.concatenate([sums(v[None], samples[n]) + shift for samples, (shift,) in drawn]) / v.size
     low, high = np.quantile(means, _tails(level))
     return float(low), float(high)
 
@@ -223,17 +196,28 @@ def rank_mean(columns: Values, higher: Sequence[bool]) -> Floats:
 
 
 def rank_intervals(
-    columns: Sequence[Values], higher: Sequence[bool], *, level: float = 0.95, draws: int = 1000, seed: int
+    columns: Sequence[Values],
+    higher: Sequence[bool],
+    *,
+    bounds: Sequence[Ints] | None = None,
+    level: float = 0.95,
+    draws: int = 1000,
+    seed: int,
 ) -> tuple[Ints, Ints]:
-    """Return percentile bootstrap intervals of the final rank, competition_ranks(rank_mean(column means)).
+    """Return percentile intervals of the final rank, competition_ranks(rank_mean(column means)).
 
-    Each draw resamples evaluation samples and training seeds, the same for every candidate and for every column of as many samples
-    or seeds, so differences between candidates are paired; then all means and ranks are computed anew. Rounded outwards to whole
-    ranks, and widened to hold the rank on the full data. Work grows as draws * C * (S * n + K * log C), memory as draws * C integers.
+    Each draw resamples the evaluation samples, the same for every candidate and for every column of as many, so differences between
+    candidates are paired, and moves each candidate's means over training seeds by Student's t times their standard error, the same t for
+    all columns of as many seeds; then all ranks are computed anew. Rounded outwards to whole ranks, and widened to hold the rank on the
+    full data.
+    Where means are but bounds, each candidate is ranked twice in each draw: at its best and all others at their worst, an open end being
+    beyond everybody, and the other way round. The interval reaches over both; in a single column no rank that bounds allow is left out.
+    Work grows as draws * C * (n + S + K * log C), and as draws * C * K for every candidate with a bound; memory as draws * C integers.
 
     Args:
         columns: K arrays [C, S, n] of per-sample values, bool or real; [C, S, 1] where only one value a seed exists.
         higher: K flags: whether higher is better in that column.
+        bounds: K arrays [C]: 1 where a mean is a lower bound, the value being there or above, -1 where an upper one, 0 elsewhere.
         level: coverage, 0 < level < 1, of each interval by itself; 0.95 by convention.
         draws: resamples; chosen here, see test_rank_intervals_cover_the_true_rank.
         seed: of the resampling.
@@ -248,21 +232,30 @@ def rank_intervals(
         >>> good, bad = [[1, 1, 1, 1]], [[0, 1, 0, 0]]
         >>> rank_intervals([np.array([good, bad, bad])], [True], seed=0)
         (array([1, 2, 2]), array([1, 2, 2]))
+        >>> rank_intervals([np.array([good, bad, bad])], [True], bounds=[np.array([0, 1, 0])], seed=0)
+        (array([1, 1, 2]), array([2, 2, 3]))
     """
     _check_level(level, draws)
     stack = [_finite("rank_intervals", column, 3) for column in columns]
     _check_flags("rank_intervals", len(stack), higher)
+    C = len(stack[0])
     if len({len(v) for v in stack}) != 1:
         raise ValueError(f"rank_intervals: got columns of {[len(v) for v in stack]} candidates, expected one C. Drop who lacks a cell.")
-    lengths, runs = {v.shape[2] for v in stack}, {v.shape[1] for v in stack}
-    sizes = _block_sizes(draws, max(len(stack[0]), *lengths))
-    blocks = []
-    for samples, seeds in zip(_counts(lengths, 0, sizes, seed), _counts(runs, 1, sizes, seed), strict=True):
-        blocks.append(_ranks([_sums(v, samples[v.shape[2]], seeds[v.shape[1]]) for v in stack], higher).astype(np.int32))
-    point = _ranks([_sums(v, np.ones((1, v.shape[2])), np.ones((1, v.shape[1]))) for v in stack], higher)[0]
-    below, above = _tails(level)
-    low = np.quantile(np.concatenate(blocks), below, axis=0, method="lower")
-    high = np.quantile(np.concatenate(blocks), above, axis=0, method="higher")
+    ups = [np.where(up, open_, -open_) for up, open_ in zip(higher, bounds or [np.zeros(C, dtype=np.int64)] * len(stack), strict=True)]
+    lengths = {v.shape[2] for v in stack}
+    sizes = block_sizes(draws, max(C * max(v.shape[1] for v in stack), *lengths))
+    best = np.empty((draws, C), dtype=np.int32)
+    worst = np.empty_like(best) if any(up.any() for up in ups) else best
+    start = 0
+    for samples, moves in zip(counts(lengths, sizes, seed), shifts(stack, sizes, seed), strict=True):
+        scores = [sums(v, samples[v.shape[2]]) + move for v, move in zip(stack, moves, strict=True)]
+        block = slice(start, start := start + len(scores[0]))
+        if worst is best:
+            best[block] = _ranks(scores, higher)
+        else:
+            best[block], worst[block] = _extreme_ranks(scores, higher, ups)
+    point = _ranks([v.sum(axis=(1, 2), dtype=np.float64)[None] for v in stack], higher)[0]
+    low, high = outward(best, worst, level)
     return np.minimum(low, point), np.maximum(high, point)
 
 
@@ -305,48 +298,42 @@ def _tails(level: float) -> tuple[float, float]:
     return (1 - level) / 2, (1 + level) / 2
 
 
-def _block_sizes(draws: int, width: int) -> list[int]:
-    """Split draws into blocks of which each holds at most _BLOCK numbers at the given width."""
-    size = max(1, _BLOCK // width)
-    return [min(size, draws - start) for start in range(0, draws, size)]
+def _extreme_ranks(scores: Sequence[Floats], higher: Sequence[bool], ups: Sequence[Values]) -> tuple[Ints, Ints]:
+    """Return the best and the worst final ranks [B, C] that bounds allow, by K scores [B, C]; ups [C]: 1: better is open, -1: worse is."""
+    signed = [-score if up else score for score, up in zip(scores, higher, strict=True)]
+    ahead = [np.where(open_ > 0, -np.inf, score) for score, open_ in zip(signed, ups, strict=True)]
+    behind = [np.where(open_ < 0, np.inf, score) for score, open_ in zip(signed, ups, strict=True)]
+    found = []
+    for own, others in ((ahead, behind), (behind, ahead)):
+        places = [_average_ranks(score, False) for score in others]
+        ranks = _final_ranks(places)
+        # The ranks of those without bounds are right; the others' own open ends are still where everybody's are.
+        for c in map(int, np.flatnonzero(np.any(ups, axis=0))):
+            moved = [_moved(p, o, s[:, c], c) if open_[c] else p for p, o, s, open_ in zip(places, others, own, ups, strict=True)]
+            total = np.sum(moved, axis=0)
+            ranks[:, c] = 1 + (total < total[:, [c]]).sum(axis=1)
+        found.append(ranks)
+    return np.minimum(*found), np.maximum(*found)  # moves of others are not all to a candidate's harm where columns are averaged
 
 
-def _counts(lengths: set[int], axis: int, sizes: Sequence[int], seed: int) -> Iterator[dict[int, Floats]]:
-    """Yield for every block how often each of n items is drawn, {n: [size, n]}.
-
-    Every length has a stream of its own, so no column changes what another sees, nor does the size of a block.
-    """
-    streams = {n: np.random.default_rng([seed, axis, n]) for n in lengths}
-    for size in sizes:
-        yield {n: _resample(rng, n, size) for n, rng in streams.items()}
-
-
-def _resample(rng: np.random.Generator, n: int, size: int) -> Floats:
-    """Return the counts [size, n] of size resamples of n items, drawn with replacement."""
-    picks = rng.integers(n, size=(size, n))
-    picks += np.arange(size)[:, None] * n
-    return np.bincount(picks.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
-
-
-def _sums(v: Values, samples: Floats, seeds: Floats) -> Floats:
-    """Return sums [B, C] of v [C, S, n] under the counts samples [B, n] and seeds [B, S], a few candidates at a time."""
-    C, S, n = v.shape
-    # Whole numbers below 2 ** 24 are exact in float32, at twice the speed; other sums need float64, or ties would break by rounding.
-    largest = 1 if v.dtype == np.bool_ else np.iinfo(v.dtype).max + 1 if v.dtype.kind in "iu" else math.inf
-    dtype: npt.DTypeLike = np.float32 if largest * n < 1 << 24 else np.float64
-    weights = samples.T.astype(dtype)
-    out = np.empty((len(samples), C))
-    rows = max(1, _BLOCK // (S * n))
-    for i in range(0, C, rows):
-        part = v[i : i + rows].astype(dtype).reshape(-1, n) @ weights
-        out[:, i : i + rows] = np.einsum("csb,bs->bc", part.reshape(-1, S, len(samples)), seeds)
-    return out
+def _moved(places: Floats, scores: Floats, own: Floats, c: int) -> Floats:
+    """Return average ranks [B, C], lower scores [B, C] being better, once candidate c has its own score [B] in place of that."""
+    gap = own[:, None] - scores
+    side = np.where(np.isfinite(gap) & (np.abs(gap) <= _NOISE * np.abs(own)[:, None]), 0, np.sign(gap))
+    after = (1 - side) / 2
+    moved: Floats = places - (1 + np.sign(places - places[:, [c]])) / 2 + after
+    moved[:, c] = scores.shape[1] - after.sum(axis=1) + after[:, c]
+    return moved
 
 
 def _ranks(scores: Sequence[Floats], higher: Sequence[bool]) -> Ints:
     """Return the final ranks [B, C] from K arrays [B, C] of scores."""
-    total = sum((_average_ranks(score, up) for score, up in zip(scores, higher, strict=True)), start=np.zeros_like(scores[0]))
-    first, _ = _tie_groups(total, False)
+    return _final_ranks([_average_ranks(score, up) for score, up in zip(scores, higher, strict=True)])
+
+
+def _final_ranks(places: Sequence[Floats]) -> Ints:
+    """Return the final ranks [B, C] from K arrays [B, C] of average ranks."""
+    first, _ = _tie_groups(np.sum(places, axis=0), False)
     return first + 1
 
 
@@ -363,7 +350,8 @@ def _tie_groups(scores: Floats, higher: bool) -> tuple[Ints, Ints]:
     s = np.take_along_axis(signed, order, axis=1)
     before, after = s[:, :-1], s[:, 1:]
     with np.errstate(invalid="ignore"):  # inf - inf, which the equality settles
-        same = (before == after) | (after - before <= _NOISE * np.minimum(np.abs(before), np.abs(after)))
+        gap = after - before
+        same = (before == after) | ((gap <= _NOISE * np.minimum(np.abs(before), np.abs(after))) & (gap < math.inf))
     places = np.arange(s.shape[1])
     edge = np.ones((len(s), 1), dtype=np.bool_)
     starts = np.where(np.concatenate([edge, ~same], axis=1), places, 0)

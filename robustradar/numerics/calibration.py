@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from robustradar.numerics import agreement
+from robustradar.numerics import agreement, resampling
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -212,14 +212,16 @@ def rank_intervals(
     eigenvalues, vectors = np.linalg.eigh(found.covariance)
     root = vectors * np.sqrt(np.maximum(eigenvalues, 0))
     sd = found.sd * np.sqrt(found.freedom / rng.chisquare(found.freedom, size=(draws, 1)))
-    common = (rng.standard_normal((draws, x.shape[1])) @ root.T) @ x.T
-    own = rng.standard_normal((draws, C))
-    drawn = value + np.where(labelled[order], own * known_sd[order], sd * (common + own))
-    ranks = np.empty(drawn.shape, dtype=np.int64)
-    for row, places in zip(-drawn, ranks, strict=True):
-        down = np.argsort(row)
-        places[down] = np.searchsorted(row[down], row[down]) + 1
-    low, high = np.quantile(ranks, 0.025, axis=0, method="lower"), np.quantile(ranks, 0.975, axis=0, method="higher")
+    common = rng.standard_normal((draws, x.shape[1])) @ root.T
+    ranks, start = np.empty((draws, C), dtype=np.int32), 0
+    for size in resampling.block_sizes(draws, C):  # or a large table would be held several times over
+        block = slice(start, start := start + size)
+        own = rng.standard_normal((size, C))
+        drawn = value + np.where(labelled[order], own * known_sd[order], sd[block] * (common[block] @ x.T + own))
+        for row, places in zip(-drawn, ranks[block], strict=True):
+            down = np.argsort(row)
+            places[down] = np.searchsorted(row[down], row[down]) + 1
+    low, high = resampling.outward(ranks, ranks)
     here = agreement.competition_ranks(value, higher=True)
     ends = np.empty((2, C), dtype=np.int64)
     ends[:, order] = np.minimum(low, here), np.maximum(high, here)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from robustradar.values import Column
 
+# What stands before a value, by the end of what is known that it is.
+BOUNDS = {None: "", "low": "≥ ", "high": "≤ "}
+
 
 @dataclass(frozen=True)
 class Unit:

@@ -116,11 +116,12 @@ def objective(given: Mapping[str, Any]) -> str:
     return {0.0: "clean", 1.0: "adversarial"}.get(given["xi"], f"mixture, ξ = {number_text(given['xi'])}")
 
 
-def read(run: str) -> Document:
+def read(run: str, where: str) -> Document:
     """A run's document, checked against the published schema.
 
     Args:
         run: The folder that `rank` wrote, or the file in it.
+        where: What it was given by, for messages.
 
     Raises:
         UsageError: It is not there, cannot be read, or is no such document.
@@ -130,9 +131,9 @@ def read(run: str) -> Document:
     try:
         document = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refused)
     except OSError as error:
-        raise UsageError(f"RUN: got {run!r}, and {file} cannot be read ({error.strerror}). {advice}") from None
+        raise UsageError(f"{where}: got {run!r}, and {file} cannot be read ({error.strerror}). {advice}") from None
     except ValueError as error:
-        raise UsageError(f"RUN: got {str(file)!r}, which is no JSON ({error}). {advice}") from None
+        raise UsageError(f"{where}: got {str(file)!r}, which is no JSON ({error}). {advice}") from None
     found = document.get("schema") if isinstance(document, dict) else None
     if found != _SCHEMA:
         raise UsageError(f"{file}: got {f'schema {found!r}' if found else 'no schema'}, expected {_SCHEMA!r}. {advice}")

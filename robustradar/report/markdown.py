@@ -98,7 +98,7 @@ def _cost(document: Document, rows: int) -> Iterator[str]:
 
 
 def _trust(view: View, rows: int) -> Iterator[str]:
-    """Flags, cells without a number, confounders, what is known of the metrics, and broken plugins."""
+    """Flags, cells without a number, confounders, what is known of the metrics, and plugins that were left out."""
     if view.flags:
         yield "Flags, and whose numbers have them:"
         yield "\n".join(f"- *{letter}*: {escaped(sentence)}. {escaped(where)}" for letter, sentence, where in view.flags)
@@ -112,8 +112,8 @@ def _trust(view: View, rows: int) -> Iterator[str]:
     if view.evidence:
         yield escaped(FORECASTS)
         yield _list(view.evidence)
-    if broken := view.document.json["provenance"]["broken_plugins"]:
-        yield _list(f"Plugin {plugin} was broken and left out: {reason}" for plugin, reason in broken.items())
+    if left := view.document.json["provenance"]["broken_plugins"]:
+        yield _list(f"Plugin {plugin} was left out: {reason}" for plugin, reason in left.items())
 
 
 def _repeat(document: Document, rows: int) -> Iterator[str]:

@@ -102,8 +102,7 @@ def _curves(found: Measured, scale: int) -> list[Curve]:
     """One seed's losses, threshold, crossing, bound and fit."""
     threshold, bound = float(found.details["threshold"]), _bound(found.details)
     losses = [(float(eps), float(loss)) for eps, loss in found.details["points"]]
-    alone = found.value in (found.low, found.high) and None in (found.low, found.high)
-    crossing = Point(found.value * scale, threshold, _scaled(found, scale), hollow=alone)
+    crossing = Point(found.value * scale, threshold, _scaled(found, scale), hollow=found.bound is not None)
     ends = [0.0, max(losses[-1][0], found.value, bound.value if bound else 0.0)]
     drawn = [
         Curve("adversarial training loss", _LOSS, tuple(Point(eps * scale, loss) for eps, loss in losses)),

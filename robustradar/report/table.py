@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from tabulate import tabulate
-
-from robustradar.report.cell import Unit, number, title, unit
+from robustradar.report import terminal
+from robustradar.report.cell import BOUNDS, Unit, number, title, unit
 from robustradar.report.flag import by_stem, joined, letters, meaning
-from robustradar.values import Column, Failed, Measured, Result, Score, Skipped, counted
+from robustradar.report.terminal import plain
+from robustradar.values import Column, Measured, Result, Score, Skipped, counted
 
 _ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
+# Chosen here: a terminal is told so many reasons, and so many names and columns of each.
+_REASONS, _NAMES, _COLUMNS = 6, 3, 8
+# Chosen here: an interval lies askew where its sides differ by more than this part of half its width.
+_ASKEW = 0.25
 
 
-def text(result: Result) -> str:
-    """The ranking for a terminal, then failures, skipped cells and flags where there are any."""
-    return "\n\n".join(filter(None, [_ranking(result), "\n".join(_notes(result)), _broken(result)]))
+def text(result: Result, width: int | None = None) -> str:
+    """The ranking for a terminal, then flags, and why candidates have no rank and cells no number, where there are any.
+
+    Args:
+        result: What to show.
+        width: How wide the table may be; None: any.
+    """
+    return "\n\n".join(filter(None, [_ranking(result, width), "\n".join(_notes(result)), "\n".join(_reasons(result))]))
 
 
 def held_out_claims(scores: Sequence[Score], candidate: str) -> list[str]:
@@ -32,9 +41,9 @@ def held_out_claims(scores: Sequence[Score], candidate: str) -> list[str]:
     return claims
 
 
-def _ranking(result: Result) -> str:
+def _ranking(result: Result, width: int | None) -> str:
     """The main table, best first, unranked candidates last."""
-    shown = list(headlines(result.scores).items())
+    shown = _shown(result)
     cells = {(s.candidate, s.metric, s.column.name): s for s in result.scores}
     marks = _flag_marks(result)
 
@@ -49,8 +58,16 @@ def _ranking(result: Result) -> str:
     ]
     rows += [["–", "", name, *("" for _ in own), *cells_of(name)] for name, _ in ranking.unranked]
     head = ["rank", "95 %", "candidate", *own, *_heads(shown, result)]
-    align = ["right", "left", "left", *["right"] * (len(head) - 3)]
-    return tabulate(rows, head, tablefmt="simple", disable_numparse=True, colalign=align)
+    return terminal.table(rows, head, width, numbers=[0, *range(3, len(head))], kept=3)
+
+
+def _shown(result: Result) -> list[tuple[str, Column]]:
+    """The table's columns: every metric's first, which is what was asked for, and its headline where the first is skipped for all."""
+    first: dict[str, Column] = {}
+    for score in result.scores:
+        first.setdefault(score.metric, score.column)
+    heads = headlines(result.scores)
+    return [(metric, column) for metric in first for column in dict.fromkeys((first[metric], heads[metric]))]
 
 
 def headlines(scores: Sequence[Score]) -> dict[str, Column]:
@@ -81,27 +98,30 @@ def _unit(column: Column, result: Result) -> Unit:
 
 
 def _cell(score: Score | None, result: Result, marks: dict[str, str]) -> str:
-    """A number with its half-width and the letters of its flags, a bound where that is all there is, or the state."""
-    match score.outcome if score else None:
-        case Measured() as found if score is not None:
-            shown = _unit(score.column, result)
-            flags = "".join(sorted({marks[flag] for flag in found.flags}))
-            if found.low is None or found.high is None:
-                bound = {found.low: "≥ ", found.high: "≤ "}.get(found.value, "")
-                return f"{bound}{number(shown.scale * found.value)}{flags and ' ' + flags}"
-            half = shown.scale * (found.high - found.low) / 2
-            decimals = shown.decimals(2 * half)
-            return f"{shown.scale * found.value:.{decimals}f} ±{half:.{decimals}f}{flags and ' ' + flags}"
-        case Failed():
-            return "failed"
-        case Skipped():
-            return "skipped"
-    return ""
+    """A number with its interval and the letters of its flags, or the state."""
+    if score is None:
+        return ""
+    if not isinstance(score.outcome, Measured):
+        return type(score.outcome).__name__.lower()
+    flags = "".join(sorted({marks[flag] for flag in score.outcome.flags}))
+    return " ".join(filter(None, [_number(score.outcome, _unit(score.column, result)), flags]))
+
+
+def _number(found: Measured, shown: Unit) -> str:
+    """A number with its half-width, or its interval where that lies askew; a bound where that is all there is."""
+    value = shown.scale * found.value
+    if found.low is None or found.high is None:
+        return f"{BOUNDS[found.bound]}{number(value)}"
+    low, high = shown.scale * found.low, shown.scale * found.high
+    half, decimals = (high - low) / 2, shown.decimals(high - low)
+    if abs((high - value) - (value - low)) > _ASKEW * half:
+        return f"{value:z.{decimals}f} [{low:z.{decimals}f}, {high:z.{decimals}f}]"
+    return f"{value:z.{decimals}f} ±{half:.{decimals}f}"
 
 
 def _flags(result: Result) -> dict[str, list[str]]:
     """The flags of what the table shows, by what stands before their colon."""
-    shown = {(metric, column.name) for metric, column in headlines(result.scores).items()}
+    shown = {(metric, column.name) for metric, column in _shown(result)}
     scores = [s for s in result.scores if isinstance(s.outcome, Measured) and (s.metric, s.column.name) in shown]
     flags = sorted({flag for s in scores if isinstance(s.outcome, Measured) for flag in s.outcome.flags})
     return by_stem(flags)
@@ -116,28 +136,50 @@ def _flag_marks(result: Result) -> dict[str, str]:
 def _notes(result: Result) -> list[str]:
     """What the table's signs mean."""
     columns = ", ".join(dict.fromkeys(result.ranking.columns))
-    notes = [f"* ranked by {columns}. ± is half the 95 % interval; '95 %' is the interval of the rank."] if columns else []
+    signs = "± is half the 95 % interval, brackets hold one that lies askew; '95 %' is the interval of the rank."
+    notes = [f"* ranked by {columns}. {signs}"] if columns else []
     notes += result.ranking.notes
     marks = _flag_marks(result)
-    return notes + [f"{marks[flags[0]]} = {meaning(joined(stem, flags))}" for stem, flags in _flags(result).items()]
+    notes += [f"{marks[flags[0]]} = {meaning(joined(stem, flags))}" for stem, flags in _flags(result).items()]
+    return [plain(note) for note in notes]
 
 
-def _broken(result: Result) -> str:
-    """Failed cells, and skipped ones of columns that are shown or ranked by, with their reasons, columns of one reason together.
+def _reasons(result: Result) -> list[str]:
+    """Why candidates have no rank, and cells no number: each reason once, failures first, then what the table shows."""
+    shown = {(metric, column.name) for metric, column in _shown(result)}
+    groups: dict[tuple[str, str], list[Score]] = {}
+    for score in result.scores:
+        if not isinstance(score.outcome, Measured):
+            row = score.json()
+            groups.setdefault((row["state"], row["reason"]), []).append(score)
+    order = sorted(groups, key=lambda key: (key[0] != "failed", not any((s.metric, s.column.name) in shown for s in groups[key])))
+    told = []
+    for state, reason in order[:_REASONS]:
+        scores = groups[state, reason]
+        told += [f"{_few((s.candidate for s in scores), _NAMES)} {state}: {plain(reason)}"]
+        told += [f"  {_few((s.column.name for s in scores), _COLUMNS)}"]
+    told += _more(len(order))
+    outcomes = [score.outcome for key in order[:_REASONS] for score in groups[key]]
+    unranked = _unranked(result, [o.reason for o in outcomes if not isinstance(o, Measured)])
+    return [*unranked, *([""] if unranked and told else []), *told]
 
-    Other skipped cells are only counted: a metric of many columns need not apply in all of them.
-    """
-    shown = {(metric, column.name) for metric, column in headlines(result.scores).items()}
-    groups: dict[tuple[str, str, str], list[Score]] = {}
-    for score in (score for score in result.scores if not isinstance(score.outcome, Measured)):
-        row = score.json()
-        groups.setdefault((row["candidate"], row["state"], row["reason"]), []).append(score)
-    rows, aside = [], 0
-    for (candidate, state, reason), scores in groups.items():
-        if state == "failed" or any((s.metric, s.column.name) in shown or s.column.name in result.ranking.columns for s in scores):
-            rows.append([candidate, ", ".join(s.column.name for s in scores), state, reason])
-        else:
-            aside += len(scores)
-    table = tabulate(rows, ["candidate", "columns", "state", "reason"], tablefmt="simple", disable_numparse=True) if rows else ""
-    more = f"{counted(aside, 'cell')} of columns that are not shown {'was' if aside == 1 else 'were'} skipped; the report tells why."
-    return "\n\n".join(filter(None, [table, more if aside else ""]))
+
+def _unranked(result: Result, told: Sequence[str]) -> list[str]:
+    """Who has no rank and why, less the reasons that are told anyway."""
+    groups: dict[str, list[str]] = {}
+    for candidate, why in result.ranking.unranked:
+        ends = (f": {reason}" for reason in told)
+        groups.setdefault(why.removesuffix(next(filter(why.endswith, ends), "")), []).append(candidate)
+    lines = [f"No rank: {_few(names, _NAMES)}: {plain(why)}" for why, names in groups.items()]
+    return [*lines[:_REASONS], *_more(len(lines))]
+
+
+def _more(reasons: int) -> list[str]:
+    """What is left out."""
+    return [f"… and {counted(reasons - _REASONS, 'more reason')}; the report has all."] if reasons > _REASONS else []
+
+
+def _few(names: Iterable[str], most: int) -> str:
+    """The first names, and how many more there are."""
+    every = list(dict.fromkeys(map(plain, names)))
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")

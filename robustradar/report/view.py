@@ -10,7 +10,7 @@ from functools import cached_property
 
 from robustradar.report import table
 from robustradar.report.account import protocol
-from robustradar.report.cell import number
+from robustradar.report.cell import BOUNDS, number
 from robustradar.report.document import Document
 from robustradar.report.flag import by_stem, joined, letters, meaning
 from robustradar.report.grid import Cell, Grid, Head
@@ -273,15 +273,21 @@ def measured_cell(found: Measured, document: Document, column: Column, flags: tu
     ends = ["" if end is None else f"{unit.scale * end:z.{decimals}f}" for end in (found.low, found.high)]
     if "" not in ends:
         return Cell(f"{value:z.{decimals}f}", value, f"[{ends[0]}, {ends[1]}]", flags)
-    bound = {found.low: "≥ ", found.high: "≤ "}.get(found.value, "")
-    interval = "" if bound else f"(−∞, {ends[1]}]" if not ends[0] else f"[{ends[0]}, ∞)"
-    return Cell(f"{bound}{value:z.{unit.digits}f}", value, interval, flags)
+    interval = "" if found.bound else f"(−∞, {ends[1]}]" if not ends[0] else f"[{ends[0]}, ∞)"
+    return Cell(f"{BOUNDS[found.bound]}{value:z.{unit.digits}f}", value, interval, flags)
 
 
 def _apart(a: Measured, b: Measured) -> int:
     """1 where all of an interval lies above another, -1 where it lies below, 0 where they overlap."""
-    (a_low, a_high), (b_low, b_high) = ((x.value if x.low is None else x.low, x.value if x.high is None else x.high) for x in (a, b))
+    (a_low, a_high), (b_low, b_high) = _ends(a), _ends(b)
     return (a_low > b_high) - (a_high < b_low)
+
+
+def _ends(found: Measured) -> tuple[float, float]:
+    """Between what a number lies: an end that alone is unknown is open."""
+    if found.low is None and found.high is None:
+        return found.value, found.value
+    return -math.inf if found.low is None else found.low, math.inf if found.high is None else found.high
 
 
 def _listed(names: Sequence[str], named: Callable[[str], str]) -> str:

@@ -33,8 +33,8 @@ class Convex(Loop):
     optimizer: LBFGS
     passes = _STEPS + _STEPS // 10 + 1
 
-    def __init__(self, spec: FitSpec, network: nn.Module, recipe: Recipe, data: DeviceData, attack: Guarded | None) -> None:
-        super().__init__(spec, doubled(network), dataclasses.replace(recipe, select="last", patience=0), data, attack)
+    def __init__(self, spec: FitSpec, network: nn.Module, recipe: Recipe, data: DeviceData, attack: Guarded | None, culprit: str) -> None:
+        super().__init__(spec, doubled(network), dataclasses.replace(recipe, select="last", patience=0), data, attack, culprit)
 
     @property
     def facts(self) -> dict[str, float]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
 from robustradar.training.device import DeviceData
 from robustradar.values import Cost
+
+# Passes that a pass of a second derivative counts as, by its operations.
+SECOND_ORDER = 3
 
 
 class Meter:
@@ -62,10 +66,14 @@ class Meter:
             if self._data.where.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(self._data.where)
 
-    @contextmanager
-    def on(self, network: nn.Module, *forms: nn.Module) -> Iterator[None]:
+    def on(self, network: nn.Module, *forms: nn.Module) -> AbstractContextManager[None]:
         """Counts every pass inside, those of attacks included, through a network's forms: itself, compiled or averaged."""
         self._flops = flops(network, self._data)
+        return self._counting(forms)
+
+    @contextmanager
+    def _counting(self, forms: Sequence[nn.Module]) -> Iterator[None]:
+        """Counts every pass inside through these."""
         handles = [self._hooked(form) for form in {id(form): form for form in forms}.values()]
         try:
             yield
@@ -87,19 +95,29 @@ class Meter:
             if not isinstance(output, Tensor) or output.ndim == 0:
                 return
             samples = len(output)
-            self._forward += samples
+            # A forward derivative adds two products to each product: one with either factor's tangent.
+            self._forward += samples if forward_ad.unpack_dual(output).tangent is None else SECOND_ORDER * samples
             if output.requires_grad:
                 # Attacks run with frozen weights: their backward pass goes to the inputs alone.
                 inner = weight is None or not weight.requires_grad
-                output.register_hook(lambda _: self._backward(samples, inner=inner))
+                output.register_hook(self._backward(samples, inner=inner))
 
         return form.register_forward_hook(count)
 
-    def _backward(self, samples: int, *, inner: bool) -> None:
-        if inner:
-            self._inner += samples
-        else:
-            self._outer += samples
+    def _backward(self, samples: int, *, inner: bool) -> Callable[[Tensor], None]:
+        """Counts the backward passes through one output: the first is a gradient's; where that left a graph, others differentiate it."""
+        share = 1
+
+        def count(_: Tensor) -> None:
+            nonlocal share
+            if inner:
+                self._inner += share * samples
+            else:
+                self._outer += share * samples
+            if torch.is_grad_enabled():
+                share = SECOND_ORDER
+
+        return count
 
 
 def flops(network: nn.Module, data: DeviceData) -> int:

@@ -64,9 +64,10 @@ class DeviceBatches:
         return max(1, len(self) // size + (len(self) % size > 1)) if size > 1 else len(self)
 
     def spread(self, limit: int) -> tuple[Tensor, Tensor]:
-        """At most so many samples, evenly over the whole split, which may be sorted by class; the same at every call."""
-        step = max(1, len(self) // limit)
-        return self._batch(slice(0, step * limit, step))
+        """At most so many samples as one batch, evenly over the split, which may be sorted by class; the same at every call."""
+        count = min(limit, len(self))
+        chosen = torch.arange(count) * len(self) // count
+        return self._batch(chosen.to(self._device) if self._resident else chosen.numpy())
 
     def shuffled(self, generator: torch.Generator, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All samples in a random order, in batches of `size`; the last may be smaller, or larger by one, never a single sample.

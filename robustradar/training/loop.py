@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -22,8 +23,8 @@ from robustradar.training.objective import loss, passes
 from robustradar.training.tally import Tally
 from robustradar.values import FitSpec
 
-# Streams of chance that one seed feeds: the adversary, the order of the data and their augmentation do not disturb each other.
-ORDER, TRAIN_ATTACK, EVALUATION_ATTACK, AUGMENT = 1, 2, 3, 5
+# Streams of chance that one seed feeds, so that adversaries, the order of the data and their augmentation do not disturb each other.
+ORDER, TRAIN_ATTACK, EVALUATION_ATTACK, METRIC_ATTACK, AUGMENT, TRUST_ATTACK = range(1, 7)
 _PAD = 8  # a crop shifts by up to an eighth of the side: 4 pixels of 32, as is usual on CIFAR
 
 
@@ -45,6 +46,7 @@ class Loop:
         recipe: The numbers.
         data: Where to train.
         attack: The inner attack, for objectives that need one.
+        culprit: Whose network it is, for messages.
 
     Attributes:
         finished: Whether there is nothing left to do, whatever the number of epochs says.
@@ -54,9 +56,8 @@ class Loop:
     finished = False
     passes = 1
 
-    def __init__(self, spec: FitSpec, network: nn.Module, recipe: Recipe, data: DeviceData, attack: Guarded | None) -> None:
-        self.spec, self.network, self.recipe, self.data, self.attack = spec, network, recipe, data, attack
-        self.culprit = spec.architecture.label
+    def __init__(self, spec: FitSpec, network: nn.Module, recipe: Recipe, data: DeviceData, attack: Guarded | None, culprit: str) -> None:
+        self.spec, self.network, self.recipe, self.data, self.attack, self.culprit = spec, network, recipe, data, attack, culprit
         self.steps = recipe.epochs * data.splits["train"].steps(recipe.batch)
         self.micro = recipe.batch
         self.order = torch.Generator().manual_seed(stream(spec.seed, ORDER))
@@ -97,8 +98,14 @@ class Loop:
         self.running.train()
         tally = Tally(self.data.task.classes)
         for x, y in self.data.splits["train"].shuffled(self.order, self.recipe.batch):
-            self.step(self._prepared(x), y, tally)
+            self.step(x, y, tally)
         return tally
+
+    def step(self, x: Tensor, y: Tensor, tally: Tally) -> None:
+        """One step of the optimizer."""
+        x = self._prepared(x)
+        tally.merge(self.in_memory(partial(self.descend, x, y, len(y)), len(y)))
+        guard.call(self.culprit, self._update)
 
     def _prepared(self, x: Tensor) -> Tensor:
         """Augmented, and in the memory format that was asked for."""
@@ -106,13 +113,10 @@ class Loop:
             x = augment.crop_flip(x, self.augmenting, max(1, x.shape[-1] // _PAD))
         return x.contiguous(memory_format=torch.channels_last) if self.recipe.channels_last and x.ndim == 4 else x
 
-    def step(self, x: Tensor, y: Tensor, tally: Tally) -> None:
-        """One step of the optimizer."""
-        tally.merge(self.in_memory(partial(self.descend, x, y, len(y)), len(y)))
-        guard.call(self.culprit, self._update)
-
     def in_memory(self, descend: Callable[[Tally], None], size: int) -> Tally:
         """What a descent counts; where memory runs out, it starts anew with batches in halves, and so do all that follow.
+
+        Wherever in a descent that happens, chance and the statistics of normalisation are set back to where it began.
 
         Args:
             descend: Adds gradients, from none.
@@ -121,6 +125,7 @@ class Loop:
         Raises:
             OutOfMemory: Single samples are too many.
         """
+        chance, buffers = self._chance(), [(buffer, buffer.clone()) for buffer in self.network.buffers()]
         while True:
             part = Tally(self.data.task.classes)
             try:
@@ -131,6 +136,10 @@ class Loop:
                     raise
             self.micro = (min(self.micro, size) + 1) // 2
             self.optimizer.zero_grad(set_to_none=True)
+            self._resume(chance)
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)
             if self.data.where.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -146,13 +155,20 @@ class Loop:
 
     def descend(self, x: Tensor, y: Tensor, count: int, tally: Tally) -> None:
         """Adds the gradients of the objective on one batch, of a mean over `count` samples."""
-        for x_part, y_part in zip(x.split(self.micro), y.split(self.micro), strict=True):
+        parts = self._parts(len(y))
+        for x_part, y_part in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True):
             with self.precision():
                 found = passes(self.running, x_part, y_part, self.spec.objective, self.attack)
             mean = loss(self.spec.objective, found, y_part, self.data.task.classes, self.recipe.label_smoothing)
             (mean.sum() / count).backward()
             lone = self.spec.objective.form == "mixture" and (found.clean is None or found.adversarial is None)
             tally.passes(found, y_part, mean, plain=lone and not self.recipe.label_smoothing)
+
+    def _parts(self, samples: int) -> int:
+        """How many parts a batch goes through in: none is a single sample, on which BatchNorm cannot train, unless memory holds no more."""
+        if samples <= self.micro + (self.micro == self.recipe.batch):  # a lone last sample has joined its batch
+            return 1
+        return samples if self.micro == 1 else min(math.ceil(samples / self.micro), samples // 2)
 
     def precision(self) -> AbstractContextManager[Any]:
         """Autocast to bfloat16 where the recipe says so; losses, projections and statistics stay in float32."""
@@ -175,9 +191,7 @@ class Loop:
             "averaged": averaged,
             "micro": self.micro,
             "chance": [g.get_state() for g in (self.order, self.augmenting)],
-            "attack": None if self.attack is None else self.attack.chance(),
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state(self.data.where) if self.data.where.type == "cuda" else None,
+            **self._chance(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -190,6 +204,18 @@ class Loop:
         self.micro = state["micro"]
         for generator, kept in zip((self.order, self.augmenting), state["chance"], strict=True):
             generator.set_state(kept)
+        self._resume(state)
+
+    def _chance(self) -> dict[str, Tensor | None]:
+        """Where the streams of chance stand that a descent draws from."""
+        return {
+            "attack": None if self.attack is None else self.attack.chance(),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(self.data.where) if self.data.where.type == "cuda" else None,
+        }
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        """Goes back to a `_chance`."""
         if self.attack is not None:
             self.attack.resume(state["attack"], self.data.where)
         torch.set_rng_state(state["torch"])

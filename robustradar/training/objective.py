@@ -97,11 +97,9 @@ def divergence(z: Tensor, z_adv: Tensor) -> Tensor:
 
 def _fit(z: Tensor, y: Tensor, classes: int | None, smoothing: float) -> Tensor:
     """Cross-entropy with label smoothing, or the squared error."""
-    if classes is None:
-        return losses.squared(z, y)
-    if smoothing:
+    if smoothing and classes is not None:
         return functional.cross_entropy(losses.widened(z), y, reduction="none", label_smoothing=smoothing)
-    return losses.cross_entropy(z, y)
+    return losses.of(classes)(z, y)
 
 
 def _reference(network: nn.Module, x: Tensor, attack: Guarded) -> Callable[[Tensor, Tensor], Tensor]:

@@ -22,7 +22,7 @@ class Tally:
 
     def __init__(self, classes: int | None) -> None:
         self._classes = classes
-        self._loss = losses.squared if classes is None else losses.cross_entropy
+        self._loss = losses.of(classes)
         self._sums: dict[str, list[Tensor]] = {}
         self._rights: dict[str, list[Tensor]] = {}
         self._counts: dict[str, int] = {}

@@ -107,9 +107,9 @@ def train(
         except _Diverged as first:
             kept, spent = None, first.cost
     loop.network.load_state_dict(start)
-    again = begin(loop.spec, loop.network, calmer, loop.data, loop.attack)
-    if again.attack is not None:
-        again.attack.reseed()
+    again = begin(loop.spec, loop.network, calmer, loop.data, loop.attack, loop.culprit)
+    for attack in filter(None, (again.attack, evaluation)):
+        attack.forget()
     try:
         trained = _train(again, evaluation, told, _Progress(checkpoint, kept, spent))
     except _Diverged as second:
@@ -127,7 +127,7 @@ def _sound(loop: Loop) -> tuple[Loop, tuple[str, ...]]:
     if not name:
         return loop, ()
     full = replace(loop.recipe, precision="float32")
-    return begin(loop.spec, loop.network, full, loop.data, loop.attack), (f"float32:{name}",)
+    return begin(loop.spec, loop.network, full, loop.data, loop.attack, loop.culprit), (f"float32:{name}",)
 
 
 def _flagged(trained: Trained, flags: tuple[str, ...]) -> Trained:
@@ -135,9 +135,9 @@ def _flagged(trained: Trained, flags: tuple[str, ...]) -> Trained:
     return replace(trained, record=replace(trained.record, flags=(*trained.record.flags, *flags)))
 
 
-def begin(spec: FitSpec, network: nn.Module, recipe: Recipe, data: DeviceData, attack: Guarded | None) -> Loop:
+def begin(spec: FitSpec, network: nn.Module, recipe: Recipe, data: DeviceData, attack: Guarded | None, culprit: str) -> Loop:
     """A fit at its start, as the recipe's optimizer wants it."""
-    return (Convex if recipe.optimizer == "lbfgs" else Loop)(spec, network, recipe, data, attack)
+    return (Convex if recipe.optimizer == "lbfgs" else Loop)(spec, network, recipe, data, attack, culprit)
 
 
 class _Diverged(Exception):
@@ -178,7 +178,7 @@ def _train(loop: Loop, evaluation: Guarded | None, told: Callable[[int], None], 
     def ended() -> bool:
         return loop.finished or len(history.epochs) >= recipe.length or history.stalled(recipe)
 
-    with guard.generators_restored(), meter.on(loop.network, loop.running, loop.evaluated):
+    with guard.generators_restored(), guard.call(loop.culprit, lambda: meter.on(loop.network, loop.running, loop.evaluated)):
         torch.manual_seed(spec.seed)
         if progress.kept is not None:
             loop.restore(progress.kept["loop"])
@@ -193,6 +193,8 @@ def _train(loop: Loop, evaluation: Guarded | None, told: Callable[[int], None], 
                 means |= guard.call(loop.culprit, lambda: evaluate(loop.evaluated, data, spec.objective, evaluation))
             if means["train_objective_loss"] is None or (looked and means["evaluation_objective_loss"] is None):
                 raise _Diverged(f"the loss is not finite after epoch {len(history.epochs) + 1} of {recipe.length}", meter.cost)
+            for attack in filter(None, (loop.attack, evaluation)):
+                attack.verify()
             history.add(means, loop.judged, recipe)
             told(len(history.epochs))
             if progress.checkpoint is not None and time.monotonic() - saved >= CHECKPOINT_SECONDS and not ended():
@@ -230,7 +232,7 @@ def evaluate(network: nn.Module, data: DeviceData, objective: Objective, attack:
         if attack is None:
             with torch.no_grad():
                 z = network(x)
-                clean = losses.squared(z, y) if data.task.classes is None else losses.cross_entropy(z, y)
+                clean = losses.of(data.task.classes)(z, y)
                 tally.passes(Passes(z, None), y, clean, plain=True)
             continue
         attacked = attack(network, x, y)

@@ -13,6 +13,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from robustradar.errors import Failure
+from robustradar.training.network import Standardise
+
+# How the names of an architecture begin behind a normalisation.
+_INNER = "1."
+# Of names that do not fit, so many are told.
+_SHOWN = 3
 
 
 def read(file: Path) -> dict[str, Tensor]:
@@ -26,7 +32,10 @@ def read(file: Path) -> dict[str, Tensor]:
     where = f"--weights {file}"
     try:
         content: Any = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
+    except pickle.UnpicklingError:  # torch's own words are long, coloured, and advise to execute what is in the file
+        reason = "is no file of tensors alone, expected names with their tensors. Write it by torch.save(model.state_dict(), FILE)."
+        raise Failure(where, reason) from None
+    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Failure(where, f"cannot be read ({reason}), expected a safetensors file or a state dict saved by torch.save.") from None
     for name in ("state_dict", "model"):
@@ -47,12 +56,27 @@ def matching(model: nn.Module, given: Mapping[str, Tensor], where: str) -> dict[
         Failure: Names or shapes are others than the network's.
     """
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    inner = {f"1.{name}": value for name, value in given.items()}
-    best = given if set(given) == set(state) or not set(inner) & set(state) else {**{n: state[n] for n in state if n[:2] == "0."}, **inner}
+    inner = {f"{_INNER}{name}": value for name, value in given.items()}
+    alone = set(given) != set(state) and _normalised(model) and len(set(inner) & set(state)) >= len(set(given) & set(state))
+    best = {**{name: value for name, value in state.items() if not name.startswith(_INNER)}, **inner} if alone else given
     missing, extra = sorted(set(state) - set(best)), sorted(set(best) - set(state))
+    prefix = _INNER if alone else ""  # names are told as the file has them
     if missing or extra:
-        raise Failure(where, f"misses {missing[:3]} and holds {extra[:3]} beside, expected the network's {len(state)} tensors.")
+        found = ", and ".join([f"misses {_some(missing, prefix)}"] * bool(missing) + [f"holds {_some(extra, prefix)} beside"] * bool(extra))
+        raise Failure(where, f"{found}, expected the network's {sum(name.startswith(prefix) for name in state)} tensors.")
     for name, value in state.items():
         if best[name].shape != value.shape:
-            raise Failure(where, f"{name}: got shape {list(best[name].shape)}, expected {list(value.shape)}.")
+            got = f"{name.removeprefix(prefix)}: got shape {list(best[name].shape)}"
+            raise Failure(where, f"{got}, expected {list(value.shape)}.")
     return {name: best[name].to(value.dtype) for name, value in state.items()}
+
+
+def _normalised(model: nn.Module) -> bool:
+    """Whether the architecture stands behind a normalisation of the host's."""
+    return isinstance(model, nn.Sequential) and isinstance(model[0], Standardise)
+
+
+def _some(names: list[str], prefix: str) -> str:
+    """The first names, and how many follow."""
+    shown = ", ".join(repr(name.removeprefix(prefix)) for name in names[:_SHOWN])
+    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -121,7 +121,8 @@ class Cost:
 
     Attributes:
         forward: Samples passed forward through the network, by training, attacks and evaluations together.
-        backward: Samples passed backward.
+        backward: Samples passed backward. What differentiates a gradient counts three times, a forward derivative as three forward
+            passes: by their operations.
         seconds: Wall-clock time.
         flops: Floating-point operations of these passes in convolutions and matrix products; a backward pass counts as much as a forward
             one for the inputs' gradients, and as much again where the weights' are taken.
@@ -144,7 +145,7 @@ class FitRecord:
         spec: The specification as JSON.
         epochs: One entry an epoch: losses and accuracies, clean and adversarial, on the training split (running means while
             training) and the evaluation split; None where the objective does not need them.
-        selected_epoch: The epoch with the smallest evaluation loss of the objective, counted from 1.
+        selected_epoch: The epoch whose weights are kept, as the recipe's `select` says, counted from 1; 0 for given weights.
         cost: What the training cost.
         flags: What is to be known before the fit is trusted.
     """

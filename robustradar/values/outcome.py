@@ -16,9 +16,9 @@ class Measured:
     """A number with its uncertainty.
 
     Attributes:
-        value: Finite.
+        value: Finite, and within its own interval.
         low: Lower end of the 95 % interval or bound; None where the value is exact or no interval is known.
-        high: Upper end. A value that equals its only end is a bound itself: it lies there or beyond.
+        high: Upper end. A value that equals its only end is a `bound` itself: it lies there or beyond.
         flags: What is to be known before the value is trusted; they stay with it wherever it is shown.
         details: JSON values that explain it.
         samples: Per-sample values [n] whose mean is `value`, or None. Kept beside the JSON, for paired comparisons.
@@ -30,6 +30,17 @@ class Measured:
     flags: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
     samples: Any = field(default=None, compare=False, repr=False)
+
+    @property
+    def bound(self) -> Literal["low", "high"] | None:
+        """Which end of what is known the value itself is, where it is but a bound: ``low`` means there or above, ``high`` there or below.
+
+        >>> Measured(0.1, low=0.1).bound, Measured(0.1, high=0.1).bound, Measured(0.1, low=0.05).bound, Measured(0.1).bound
+        ('low', 'high', None, None)
+        """
+        if None not in (self.low, self.high):
+            return None
+        return "low" if self.value == self.low else "high" if self.value == self.high else None
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,10 @@ class Failed:
 
     reason: str
     culprit: str = ""
+
+    def __str__(self) -> str:
+        """Why, with whose fault it is at the head."""
+        return f"{self.culprit}: {self.reason}" if self.culprit else self.reason
 
 
 Outcome = Measured | Skipped | Failed
@@ -97,5 +112,5 @@ class Score:
             case Skipped():
                 row["reason"] = self.outcome.reason
             case Failed():
-                row["reason"] = f"{self.outcome.culprit}: {self.outcome.reason}" if self.outcome.culprit else self.outcome.reason
+                row["reason"] = str(self.outcome)
         return row

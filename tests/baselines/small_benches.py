@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from robustradar import Bench, Measured, Outcome, Task, Threat
 from robustradar.conformance import patterns
 from robustradar.conformance.laboratory import Laboratory, catalog
+from robustradar.contract.dataset import Split
+from robustradar.training.device import DeviceBatches
 from robustradar.training.loss import cross_entropy
 
 
@@ -34,13 +36,8 @@ def bench(
 ) -> Bench:
     """What a metric would get for these training samples, in batches of `size`."""
     targets = torch.zeros(len(x), dtype=torch.long) if y is None else y
-    batches = [(x[k : k + size], targets[k : k + size]) for k in range(0, len(x), size)]
-
-    class Given(list[tuple[Tensor, Tensor]]):
-        def __len__(self) -> int:
-            return len(x)
-
-    return Bench(task(), Threat(math.inf, 0.1, bounds), {}, {}, {"train": Given(batches)}, loss, lambda: make().eval(), 0)
+    split = DeviceBatches(Split(x.numpy(), targets.numpy()), torch.device("cpu"), size, None if targets.is_floating_point() else 10)
+    return Bench(task(), Threat(math.inf, 0.1, bounds), {}, {}, {"train": split}, loss, lambda: make().eval(), 0)
 
 
 def layer(weight: list[list[float]], bias: list[float] | None = None) -> nn.Linear:

@@ -11,7 +11,7 @@ from torch import nn
 
 from robustradar import Column, Measured, Skipped
 from robustradar.conformance import measured, patterns
-from robustradar.numerics.agreement import seed_interval
+from robustradar.numerics.seeds import seed_interval
 from robustradar_baselines import robustradar_metrics, untrained
 from robustradar_baselines.activation import Activations
 from robustradar_baselines.size import Layers
@@ -29,18 +29,6 @@ def weighed(net: nn.Module) -> untrained.Found:
     """A number that depends on the order of the weights."""
     first = net[0].weight  # type: ignore[index,union-attr]
     return {"sum": float((first.detach() * torch.tensor([1.0, 10.0, 100.0])).sum())}  # type: ignore[operator]
-
-
-@pytest.mark.parametrize("size", [1, 2, 7, 100])
-def test_samples_are_evenly_spaced_however_the_split_is_batched(size: int) -> None:
-    x, y = untrained.samples(bench(network, torch.arange(10.0)[:, None], torch.arange(10), size=size), 4)
-    assert y.tolist() == [0, 2, 5, 7]
-    assert x[:, 0].tolist() == [0, 2, 5, 7]
-
-
-def test_small_splits_are_read_whole() -> None:
-    _, y = untrained.samples(bench(network, torch.zeros(5, 1), torch.arange(5)), 64)
-    assert y.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_one_draw_is_the_network_as_it_is_built_and_has_no_interval() -> None:

@@ -45,7 +45,7 @@ def test_what_labels_teach_is_in_every_output(run: Run, line: str) -> None:
         assert f"\n{note}\n" in done.out
         assert note.replace("'", "&#39;") in page
         assert note.split(":")[0] in markdown
-    assert read("out").result.ranking == stored.result(document).ranking
+    assert read("out", "RUN").result.ranking == stored.result(document).ranking
     assert stored.result(document).json() == document
 
 

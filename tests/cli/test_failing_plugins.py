@@ -58,6 +58,11 @@ class Far(rr.Attack):
     def perturb(self, victim, x, y):
         return x + 1
 
+class Blank(rr.Attack):
+    "Divides by zero."
+    def perturb(self, victim, x, y):
+        return x + 0 / (0 * x)
+
 @rr.hookimpl
 def robustradar_metrics():
     column = (rr.Column("count", "higher", "1"),)
@@ -77,7 +82,7 @@ def robustradar_reporters():
 
 @rr.hookimpl
 def robustradar_attacks():
-    return (Far(name="far"),)
+    return (Far(name="far"), Blank(name="blank"), Blank(name="blank-first", kind="first_success"))
 """
 
 KEPT = "All measurements are kept in the store: run again with another --ranker."
@@ -118,3 +123,14 @@ def test_a_metric_or_attack_that_breaks_its_contract_fails_its_cells(run: Run, t
         "metric parts/count (parts.py): measured [nan] for 'count', expected finite numbers. Return Skipped(reason) instead.",
         "attack parts/far (parts.py): left the linf 8/255 ball: got ‖δ‖ = 31.87·ε, expected at most ε.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("attack", "metrics"),
+    [("blank", "--metric robust-accuracy --metric robust-accuracy-trained"), ("blank-first", "--metric robust-accuracy")],
+)
+def test_an_attack_that_answers_nan_is_named_in_training_and_in_measuring(attack: str, metrics: str, run: Run, tiny: str) -> None:
+    Path("parts.py").write_text(PARTS)
+    done = run(f"rank {tiny} --plugin parts.py --arch linear {metrics} --attack parts/{attack} --json")
+    reason = "perturb() returned NaN or infinity, expected finite inputs. Does it divide by a gradient of zero?"
+    assert {row["reason"] for row in done.json["scores"]} == {f"attack parts/{attack} (parts.py): {reason}"}

@@ -67,7 +67,7 @@ def test_a_truth_is_made_and_foretold(run: Run, tiny: str, truth: Path) -> None:
     assert (heard.count("planned"), heard.count("fitted")) == (2, 5)
     names = {score["name"]: score for score in done.json["scores"]}
     trivial = {"parameters", "macs", "clean_accuracy", "clean_accuracy + fgsm_accuracy"}
-    assert {name for name, score in names.items() if score["baseline"]} == trivial
+    assert {name for name, score in names.items() if score["trivial"]} == trivial
     assert set(names) - trivial == {"robust_accuracy", "robust_loss", "fgsm_accuracy", "fgsm_loss", "clean_loss", "ranker native/rank-mean"}
     assert 0 < names["clean_accuracy"]["cost"]["share"] < names["robust_accuracy"]["cost"]["share"] < 1
     assert 0 < names["clean_accuracy"]["cost"]["flops_share"] < 1
@@ -96,7 +96,7 @@ def test_a_table_can_be_judged_without_any_computation(run: Run, monkeypatch: py
     assert lines[0] == "Truth: acc of t.csv, 7 candidates, 0.1 to 0.7, standard deviation 0.216."
     assert lines[2].split() == "score n τ all τ top half τ top quarter τ size-matched regret cost verdict".split()
     assert lines[4].split() == ["noise", "ceiling", "7", "1.00", "–", "–", "–"]
-    assert lines[5].split() == ["params", "(baseline)", "7", "1.00", "[1.00,", "1.00]", "–", "–", "–", "0", "0", "baseline"]
+    assert lines[5].split() == ["params", "(trivial)", "7", "1.00", "[1.00,", "1.00]", "–", "–", "–", "0", "0", "trivial"]
     words = "s 7 1.00 [1.00, 1.00] – – – 0 not known no better than parameter count"
     assert " ".join(lines[6].split()) == words
 
@@ -131,7 +131,7 @@ def test_a_candidate_that_fails_has_its_reason(run: Run, tiny: str) -> None:
 
     text = "candidate,truth\n" + "".join(f"{name},0.{n}\n" for n, name in enumerate((*CANDIDATES, "mine/broken")))
     Path("t.csv").write_text(text)
-    done = run(f"fidelity --truth t.csv {tiny} --plugin mine.py --eps 0.2 --metric clean-accuracy --no-baselines --quiet")
+    done = run(f"fidelity --truth t.csv {tiny} --plugin mine.py --eps 0.2 --metric clean-accuracy --no-trivial --quiet")
     assert done.code == 3
     assert done.err == "4 of 4 scores failed for some candidates; the reasons are above.\n"
     assert (
@@ -148,6 +148,13 @@ WRONG = [
         "--run: got a run and --metric, expected one of them. Compute first with rank, then give all runs by --run.",
     ),
     ("--score t:higher", "--score: got 't', expected one of candidate, s, truth."),
+    ("--trivial s", "--trivial: got 's' without a direction, expected s:higher or s:lower."),
+    (
+        "--run nowhere",
+        "--run: got 'nowhere', and nowhere cannot be read (No such file or directory). "
+        "Give the folder that robustradar rank wrote, or its scores.json.",
+    ),
+    ("--metric parameters --score parameters", "--score: got 'parameters' without a direction, expected parameters:higher or "),
     ("--part 2", "--part: got '2', expected K/N with 1 <= K <= N, such as 1/2."),
     ("--metric clean-acuracy", "--metric: got 'clean-acuracy'. Did you mean 'baselines/clean-accuracy' "),
     ("--metric clean-accuracy --score clean_acuracy", "--score: got 'clean_acuracy', expected one of candidate, clean_accuracy, "),

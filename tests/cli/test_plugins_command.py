@@ -1,5 +1,6 @@
 """`robustradar plugins` and `--plugin`: what is declared is shown, what is broken is named, and everything else goes on working."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def test_list_of_studies_shows_ones_own_too(run: Run) -> None:
         "threat": "linf 0.1",
         "candidates": 7,
         "metrics": 6,
-        "seeds": 2,
+        "seeds": 3,
     }
     assert rows["small"] == {"id": "small", "data": "", "threat": "", "candidates": 1, "metrics": 1, "seeds": 3}
     shown = run("plugins list study").out.splitlines()
@@ -226,7 +227,7 @@ def test_a_broken_plugin_that_is_named_is_needed(source: str, told: str, command
     assert (done.code, done.message) == (4, f"--plugin: got 'mine.py', which is broken{told}")
 
 
-@pytest.mark.parametrize("line", ["plugins list attack", "data list", "data show digits", "zoo truth --arch linear --out truth.csv"])
+@pytest.mark.parametrize("line", ["plugins list attack", "data show digits", "zoo truth --arch linear --out truth.csv"])
 def test_every_command_that_works_with_a_named_plugin_needs_it(line: str, run: Run) -> None:
     Path("empty.py").write_text("import robustradar\n")
     done = run(f"{line} --plugin ./empty.py")
@@ -253,3 +254,14 @@ def test_a_plugin_cannot_take_the_name_of_another(run: Run) -> None:
         "native (native.py): its name 'native' is taken by robustradar 0.1.0. Rename its entry point, or uninstall one of the two."
     )
     assert run("plugins show native/pgd --plugin native.py").out == PGD
+
+
+def test_on_a_terminal_a_list_is_no_wider_and_parameters_stand_last(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    piped = run("plugins list attack").out
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run("plugins list attack").out == piped
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda _: True)
+    shown = run("plugins list attack").out
+    assert (piped.split()[:3], shown.split()[:3]) == (["id", "parameters", "summary"], ["id", "summary", "parameters"])
+    assert max(map(len, shown.splitlines())) <= 80 < max(map(len, piped.splitlines()))
+    assert {line.split()[0] for line in piped.splitlines()[2:]} <= set(shown.split())

@@ -22,7 +22,7 @@ TABLE = """\
      1  #–#     papers/mlp:width=4             #.# ±#.# a            98
      2  #–#     papers/linear                  #.# ±#.# a            34
 
-* ranked by clean_accuracy. ± is half the 95 % interval; '95 %' is the interval of the rank.
+* ranked by clean_accuracy. ± is half the 95 % interval, brackets hold one that lies askew; '95 %' is the interval of the rank.
 a = selected-on-evaluation: the epoch was selected on the samples that it was measured on, and no split is held out for a final claim
 
 Written: out/scores.json, out/scores.csv, out/ranking.md, out/report.html
@@ -32,7 +32,7 @@ Written: out/scores.json, out/scores.csv, out/ranking.md, out/report.html
 def masked(text: str) -> str:
     """Ranks' intervals and decimals as #; right-aligned numbers keep their column's width."""
     text = re.sub(r"\d+–\d+", "#–#", text)
-    return re.sub(r" *\d+\.\d( ±)\d+\.\d", lambda m: "#.# ±#.#".rjust(len(m[0])), text)
+    return re.sub(r" *\d+\.\d (±\d+\.\d|\[\d+\.\d, \d+\.\d\])", lambda m: "#.# ±#.#".rjust(len(m[0])), text)
 
 
 def test_a_table_is_printed_and_four_files_are_written(run: Run, tiny: str) -> None:
@@ -231,11 +231,12 @@ def test_a_candidate_that_cannot_take_the_input_fails_alone(run: Run, tiny: str)
     np.savez("features.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
     done = run(f"rank {tiny} --data npz:path=features.npz --arch mlp:width=4 --arch cnn --metric clean-accuracy")
     assert done.code == 3
-    (line,) = [line for line in done.out.splitlines() if " failed " in line and "ValueError" in line]
-    assert re.sub("  +", "  ", line) == (
-        "papers/cnn  clean_accuracy, clean_loss  failed  architecture papers/cnn (robustradar 0.1.0): ValueError: cnn: got inputs of shape "
-        "[5], expected images [channels, height, width]. Use papers/linear or papers/mlp, which take features."
-    )
+    assert (
+        "\nNo rank: papers/cnn: clean_accuracy failed\n\n"
+        "papers/cnn failed: architecture papers/cnn (robustradar 0.1.0): ValueError: cnn: got inputs of shape "
+        "[5], expected images [channels, height, width]. Use papers/linear or papers/mlp, which take features.\n"
+        "  clean_accuracy, clean_loss\n"
+    ) in done.out
     assert "     1  1–1     papers/mlp:width=4" in done.out
     assert "     –          papers/cnn                         failed" in done.out
 
@@ -251,6 +252,19 @@ def test_training_that_diverges_is_a_failure_with_its_epoch(run: Run, tiny: str)
 
 
 # Progress
+
+TAGGED = """\
+import robustradar
+from torch import nn
+
+def tagged(shape, outputs, tag: str = "x"):
+    "One layer."
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(outputs))
+
+@robustradar.hookimpl
+def robustradar_architectures():
+    return (robustradar.architecture(tagged),)
+"""
 
 
 def test_plain_lines_tell_candidate_fit_epoch_and_time_left_where_there_is_no_terminal(
@@ -301,6 +315,40 @@ def test_on_a_terminal_a_bar_is_drawn_and_cleared(run: Run, tiny: str, monkeypat
     assert done.json["schema"] == "robustradar/1"
     assert "epochs" in done.err and "left" in done.err
     assert "failed: nets/no_net [clean, seed 0]: build() returned int, expected a torch.nn.Module." in done.err
+
+
+def test_at_80_columns_the_bar_keeps_its_numbers_and_cuts_what_is_going_on(run: Run, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True)
+    done = run(f"rank {tiny} --arch linear --metric clean-accuracy --json")
+    plain = re.sub(r"\x1b\[[^A-Za-z]*[A-Za-z]", "", done.err)
+    frames = [frame.strip() for frame in re.split(r"[\r\n]+", plain) if "epochs" in frame]
+    assert frames
+    assert max(map(len, frames)) <= 80
+    assert all(re.search(r" [0-2]/2 +epochs \d:\d\d:\d\d left [-\d]:[-\d]{2}:[-\d]{2} \w+", frame) for frame in frames), frames
+    assert frames[-1].endswith("measured baselines/clean-acc…")
+
+
+def test_damaged_fits_are_added_to_what_lies_ahead(run: Run, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    line = f"rank {tiny} --arch linear --arch mlp:width=4 --metric clean-accuracy"
+    assert run(line).code == 0
+    for record in [*Path("store").glob("fits/*/*/fit.json"), *Path("store").glob("outcomes/*/*/outcome.json")]:
+        record.write_text("damaged")
+    done = run(line)
+    counts = [tuple(map(int, found)) for found in re.findall(r"; (\d+)/(\d+) in all", done.err)]
+    assert counts == [(1, 2), (2, 2), (3, 4), (4, 4)]
+    assert re.findall(r"-\d+ s left", done.err) == []
+
+
+def test_names_in_progress_cannot_steer_the_terminal(run: Run, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    Path("nets.py").write_text(TAGGED)
+    done = run(f"rank {tiny} --plugin nets.py --arch 'nets/tagged:tag=\x1b[31mred' --metric clean-accuracy")
+    assert "nets/tagged:tag=\ufffd[31mred" in done.out
+    assert "nets/tagged:tag=\ufffd[31mred" in done.err
+    assert "\x1b" not in done.out + done.err
 
 
 def test_an_interruption_keeps_what_was_finished(run: Run, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:

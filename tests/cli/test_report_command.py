@@ -202,6 +202,6 @@ def test_a_folder_that_cannot_be_written_is_told(run: Run, ranked: Path, monkeyp
 def test_a_run_must_be_given_and_the_help_shows_two_examples(run: Run) -> None:
     done = run("report")
     assert done.code == 2
-    assert "Missing argument 'RUN...'" in done.err
+    assert done.message == "RUN...: got none, expected one. See robustradar report --help."
     text = run("report --help").out
     assert text.count("  robustradar report ") == 2

@@ -114,6 +114,13 @@ def test_a_store_of_another_format_is_refused(run: Run, tiny: str) -> None:
     Path("store/format").write_text("0\n")
     done = run(f"rank {tiny} --arch linear")
     assert (done.code, done.message) == (2, "--store: got 'store' of format 0, expected 1. Choose another folder.")
+    Path("store/format").write_bytes(b"\xff\x00\x9c")
+    done = run(f"rank {tiny} --arch linear")
+    assert (done.code, done.message) == (
+        2,
+        "--store: got 'store' with a damaged file 'format', expected the number 1 in it. If this version of RobustRadar wrote the store, "
+        "write 1 into that file; else choose another folder.",
+    )
 
 
 def test_the_store_holds_json_and_safetensors_only(run: Run, tiny: str) -> None:

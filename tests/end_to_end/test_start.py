@@ -39,7 +39,10 @@ def test_help_names_every_option_and_the_exit_codes(workplace: Any) -> None:
     assert {f"--{name}" for name in expected.split()} <= options
     process = workplace.start("-m", "robustradar", "--help")
     out, _ = process.communicate(timeout=60)
-    epilog = "Exit codes: 0 complete, 1 gate not met, 2 wrong usage, 3 something failed, 4 a needed plugin is broken, 130 interrupted."
+    epilog = (
+        "Exit codes: 0 complete, 1 gate not met, 2 wrong usage, 3 something failed, 4 a needed plugin is broken, "
+        "70 an internal error, 130 interrupted, 141 nobody read the answer."
+    )
     assert epilog in " ".join(out.split())
 
 

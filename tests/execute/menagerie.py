@@ -122,13 +122,15 @@ class Timid(rr.Attack):
 
 @dataclass(frozen=True)
 class Wild(rr.Attack):
-    """Leaves the ball, or raises."""
+    """Leaves the ball, raises, or answers NaN."""
 
     how: str = "leave"
 
     def perturb(self, victim: rr.Victim, x: Tensor, y: Tensor) -> Tensor:
         if self.how == "raise":
             raise IndexError("no such pixel")
+        if self.how == "nan":
+            return x * torch.nan
         return x - 3 * victim.eps
 
 
@@ -209,6 +211,10 @@ ANSWERS: dict[str, Any] = {
     "extra": lambda: {"a": Measured(1.0), "b": Measured(1.0), "c": Measured(1.0)},
     "number": lambda: {"a": 1.0, "b": Measured(1.0)},
     "nan": lambda: {"a": Measured(float("nan")), "b": Measured(1.0)},
+    "truth": lambda: {"a": Measured(True), "b": Measured(1.0)},
+    "below": lambda: {"a": Measured(1.0, low=2.0, high=3.0), "b": Measured(1.0)},
+    "above": lambda: {"a": Measured(1.0, high=0.5), "b": Measured(1.0)},
+    "bounds": lambda: {"a": Measured(0.5, low=0.5), "b": Measured(0.5, low=0.5 + 1e-9, high=0.5)},
     "infinite-end": lambda: {"a": Measured(1.0, 0.0, float("inf")), "b": Measured(1.0)},
     "tensor": lambda: {"a": Measured(torch.tensor(1.0)), "b": Measured(1.0)},  # type: ignore[arg-type]
     "text": lambda: {"a": Measured("1"), "b": Measured(1.0)},  # type: ignore[arg-type]

@@ -83,7 +83,9 @@ def test_a_network_that_cannot_be_built_fails_and_the_others_go_on(lab: Lab, arc
 
 def test_a_network_that_breaks_in_training_fails_and_the_others_go_on(lab: Lab) -> None:
     found, _ = lab.run(("menagerie/fused", FITTED), ("accuracy", "size"))
-    assert found["fused accuracy"] == Failed("RuntimeError: the fuse is burnt (menagerie.py:55)", "menagerie/fused")
+    assert found["fused accuracy"] == Failed(
+        "RuntimeError: the fuse is burnt (menagerie.py:55)", f"architecture menagerie/fused ({origin(lab)})"
+    )
     assert isinstance(found["fused size"], Measured)
     assert isinstance(found["linear accuracy"], Measured)
 
@@ -100,6 +102,9 @@ COLUMNS = "['a', 'b']"
         ("extra", f"measure() returned columns ['a', 'b', 'c'], expected a mapping with the columns {COLUMNS}."),
         ("number", "measure() returned float for 'a', expected Measured, Skipped or Failed."),
         ("nan", "measured [nan] for 'a', expected finite numbers. Return Skipped(reason) instead."),
+        ("truth", "measured [True] for 'a', expected numbers, no truth values. Return 1.0 or 0.0 if that is meant."),
+        ("below", "measured 1 with low=2 and high=3 for 'a', expected low <= value <= high."),
+        ("above", "measured 1 with low=None and high=0.5 for 'a', expected low <= value <= high."),
         ("infinite-end", "measured [1.0, 0.0, inf] for 'a', expected finite numbers. Return Skipped(reason) instead."),
         ("tensor", "measured [tensor(1.)] for 'a', expected finite numbers. Return Skipped(reason) instead."),
         ("text", "measured ['1'] for 'a', expected finite numbers. Return Skipped(reason) instead."),
@@ -131,11 +136,21 @@ def test_numbers_of_other_libraries_are_taken(lab: Lab) -> None:
     assert found["linear b"] == Skipped("does not apply")
 
 
+def test_bounds_are_taken_and_intervals_that_rounding_moved_hold_their_value(lab: Lab) -> None:
+    found, _ = lab.run((FITTED,), ("odd:answer=bounds",))
+    assert found["linear a"] == Measured(0.5, low=0.5)
+    assert found["linear b"] == Measured(0.5, low=0.5, high=0.5)
+
+
 @pytest.mark.parametrize(
     ("attack", "reason"),
     [
         ("menagerie/wild", "left the linf 0.05 ball: got ‖δ‖ = 3·ε, expected at most ε."),
         ('"menagerie/wild:how=raise"', "IndexError: no such pixel (menagerie.py:131)"),
+        (
+            '"menagerie/wild:how=nan"',
+            "perturb() returned NaN or infinity, expected finite inputs. Does it divide by a gradient of zero?",
+        ),
     ],
 )
 def test_a_wild_attack_is_named_and_the_metric_that_used_it_fails(lab: Lab, attack: str, reason: str) -> None:
@@ -195,11 +210,11 @@ def test_a_lasting_failure_of_a_fit_is_remembered_and_said_to_be(lab: Lab) -> No
     module(lab.catalog).Fuse.left = 1000  # it would succeed now
     again, _ = lab.run(("menagerie/fused",), ("accuracy",))
     reason = "RuntimeError: the fuse is burnt (menagerie.py:55)"
-    assert first["fused accuracy"] == Failed(reason, "menagerie/fused")
+    assert first["fused accuracy"] == Failed(reason, f"architecture menagerie/fused ({origin(lab)})")
     assert len(first) > 1  # the second metric meets the failure in the store, but of this run
     assert all(outcome == first["fused accuracy"] for outcome in first.values())
     remembered = "(kept from an earlier run; it is tried again with another --store)"
-    assert again == {"fused accuracy": Failed(f"{reason} {remembered}", "menagerie/fused")}
+    assert again == {"fused accuracy": Failed(f"{reason} {remembered}", f"architecture menagerie/fused ({origin(lab)})")}
 
 
 def test_a_failure_in_which_an_interrupt_ended_is_not_remembered(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +233,8 @@ def test_a_failure_in_which_an_interrupt_ended_is_not_remembered(lab: Lab, monke
 
 def test_running_out_of_memory_is_not_remembered(lab: Lab) -> None:
     first, _ = lab.run(("menagerie/frail",), ("accuracy",))
-    assert first == {"frail accuracy": Failed("out of memory. Use a smaller batch, or a device with more memory.", "menagerie/frail")}
+    reason, culprit = "out of memory. Use a smaller batch, or a device with more memory.", f"architecture menagerie/frail ({origin(lab)})"
+    assert first == {"frail accuracy": Failed(reason, culprit)}
     module(lab.catalog).Fuse.left = 1000
     again, _ = lab.run(("menagerie/frail",), ("accuracy",))
     assert isinstance(again["frail accuracy"], Measured)

@@ -16,6 +16,7 @@ from robustradar.errors import Failure
 from robustradar.judge import Guarded
 
 CULPRIT = "attack zoo/odd (zoo 1.0)"
+NOT_FINITE = "perturb() returned NaN or infinity, expected finite inputs. Does it divide by a gradient of zero?"
 BOX = (0.0, 1.0)
 LINF = Threat(math.inf, 0.1, BOX)
 
@@ -125,7 +126,38 @@ def test_what_leaves_the_box_is_brought_back_into_it(model: nn.Module, batch: tu
 def test_nan_is_a_failure_and_never_robustness(model: nn.Module, batch: tuple[Tensor, Tensor], kind: str) -> None:
     with pytest.raises(Failure) as failure:
         judged(guarded(lambda v, x, y: torch.full_like(x, math.nan), kind=kind), model, batch)
-    assert str(failure.value) == f"{CULPRIT}: left the linf 0.1 ball: got ‖δ‖ = nan·ε, expected at most ε."
+    assert str(failure.value) == f"{CULPRIT}: {NOT_FINITE}"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("p", [1.0, 1.5, 2.0, math.inf])
+def test_what_is_not_finite_stays_at_the_clean_input_and_is_told_once_for_all(
+    model: nn.Module, batch: tuple[Tensor, Tensor], value: float, p: float
+) -> None:
+    """So that a loss which is not finite is the network's doing, in training as in measuring."""
+    x, y = batch
+    attack = guarded(lambda v, x, y: torch.where(y[:, None] == 1, value, x), Threat(p, 0.1, BOX))
+    assert torch.equal(attack.perturb(model, x, y), x)
+    with pytest.raises(Failure) as failure:
+        attack.verify()
+    assert str(failure.value) == f"{CULPRIT}: {NOT_FINITE}"
+    attack.verify()
+    found = attack(model.eval(), x, y)
+    assert torch.equal(found.x, x)
+    assert found.loss.isfinite().all()
+    with pytest.raises(Failure) as failure:
+        attack.verify()
+    assert str(failure.value) == f"{CULPRIT}: {NOT_FINITE}"
+
+
+def test_it_can_forget_what_it_saw(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    attack = guarded(lambda v, x, y: x + noise(v, x, y) * math.nan)
+    before = attack.perturb(model, *batch), attack.chance()
+    attack.forget()
+    attack.verify()
+    assert attack.chance() is None
+    attack.perturb(model, *batch)
+    assert torch.equal(attack.chance(), before[1])
 
 
 def test_one_nan_in_many_batches_is_found(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
@@ -133,7 +165,7 @@ def test_one_nan_in_many_batches_is_found(model: nn.Module, batch: tuple[Tensor,
     x, y = batch
     for part in range(3):
         attack(model.eval(), x[part : part + 1], y[part : part + 1])
-    with pytest.raises(Failure, match="nan"):
+    with pytest.raises(Failure, match=r"perturb\(\) returned NaN or infinity"):
         attack.verify()
 
 

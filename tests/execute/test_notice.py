@@ -197,7 +197,8 @@ def test_a_failure_is_an_event(rank: Run, tmp_path: Path) -> None:
     assert (fitted["state"], fitted["seconds"], fitted["epochs"]) == ("failed", None, [])
     assert fitted["reason"].startswith("ValueError: nasbench201: got the cell '99999'")
     rows = [row for event in measured for row in event["outcomes"].values()]
-    assert {(row["state"], row["value"], row["reason"] == fitted["reason"]) for row in rows} == {("failed", None, True)}
+    whose = "architecture papers/nasbench201 (robustradar 0.1.0): "
+    assert {(row["state"], row["value"], row["reason"]) for row in rows} == {("failed", None, whose + fitted["reason"])}
 
 
 def test_two_runs_share_a_file_and_a_line_cut_short_spoils_no_other(rank: Run, tmp_path: Path) -> None:

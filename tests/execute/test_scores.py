@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from robustradar import Failed, Measured, Skipped
-from robustradar.numerics.agreement import bootstrap_mean, seed_interval, wilson
+from robustradar.numerics.agreement import bootstrap_mean, wilson
+from robustradar.numerics.seeds import seed_interval
 from robustradar.scores import over_seeds, table
 
 Lab = Any
@@ -44,14 +45,37 @@ def test_without_samples_the_interval_is_over_seeds() -> None:
 
 def test_with_samples_the_interval_is_over_seeds_and_samples() -> None:
     rng = np.random.default_rng(0)
-    samples = rng.random((2, 50)) < 0.7
+    samples = rng.random((3, 400)) < 0.7
     found = over_seeds([(s, Measured(float(row.mean()), samples=row)) for s, row in enumerate(samples)])
     assert isinstance(found, Measured)
     assert found.value == pytest.approx(samples.mean())
-    assert (found.low, found.high) == bootstrap_mean(samples, draws=1000, seed=0)
+    assert (found.low, found.high) == seed_interval(samples.mean(axis=1), samples)
     assert found.low is not None
     assert found.high is not None
     assert found.low < found.value < found.high
+
+
+def test_an_accuracy_s_interval_stays_among_accuracies() -> None:
+    samples = np.ones((2, 50), dtype=bool)
+    samples[0, :9] = False
+    found = over_seeds([(s, Measured(float(row.mean()), samples=row)) for s, row in enumerate(samples)])
+    assert isinstance(found, Measured)
+    assert (found.low, found.high) == (0.0, 1.0)
+    losses = over_seeds([(s, Measured(float(row.mean()), samples=row.astype(float))) for s, row in enumerate(samples)])
+    assert isinstance(losses, Measured)
+    assert (losses.low, losses.high) == seed_interval(samples.mean(axis=1), samples)
+
+
+@pytest.mark.parametrize("S", [2, 3, 5, 10])
+def test_over_few_seeds_accuracies_lie_in_their_intervals_as_often_as_stated(S: int) -> None:
+    """Networks whose accuracies spread by two per cent, on so many samples that seeds are most of the chance."""
+    rng, hits = np.random.default_rng(S), []
+    for _ in range(200):
+        ease, n = rng.beta(1.4, 1.4, 4000), 4000
+        right = [rng.random(n) < np.clip(ease + rng.normal(0, 0.02), 0, 1) for _ in range(S)]
+        found = over_seeds([(s, Measured(float(row.mean()), samples=row)) for s, row in enumerate(right)])
+        hits.append(isinstance(found, Measured) and (found.low or 0.0) <= 0.5 <= (found.high or 0.0))
+    assert np.mean(hits) >= 0.945
 
 
 def test_samples_of_one_seed_alone_do_not_count() -> None:

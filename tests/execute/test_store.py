@@ -227,6 +227,19 @@ def test_another_format_is_refused(store: Store) -> None:
     assert str(error.value) == f"--store: got {str(store.root)!r} of format 2, expected 1. Choose another folder."
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\x00\x9c", b"one"])
+def test_a_damaged_format_is_refused(store: Store, content: bytes) -> None:
+    (store.root / "format").write_bytes(content)
+    with pytest.raises(StoreError) as error:
+        Store(store.root)
+    assert str(error.value) == (
+        f"--store: got {str(store.root)!r} with a damaged file 'format', expected the number 1 in it. "
+        "If this version of RobustRadar wrote the store, write 1 into that file; else choose another folder."
+    )
+    (store.root / "format").write_text("1")
+    Store(store.root)
+
+
 # Damage
 
 

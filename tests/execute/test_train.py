@@ -220,9 +220,11 @@ def test_a_loss_that_is_not_finite_is_a_failure(make_lab: Callable[[Data], Lab])
 
 
 def test_a_step_that_cannot_be_taken_is_a_failure(lab: Lab) -> None:
+    wild = spec(lab, "lr=1e300")
     with pytest.raises(Failure) as failure:
-        fit(lab, spec(lab, "lr=1e300"))
-    assert str(failure.value) == "menagerie/linear: RuntimeError: value cannot be converted to type float without overflow"
+        fit(lab, wild)
+    culprit = lab.catalog.culprit("architecture", wild.architecture)
+    assert str(failure.value) == f"{culprit}: RuntimeError: value cannot be converted to type float without overflow"
 
 
 def test_what_diverges_once_is_tried_at_a_tenth_and_flagged(make_lab: Callable[[Data], Lab]) -> None:

@@ -54,8 +54,14 @@ def use(candidate: str, metric: str, fits: Sequence[str], forward: int = 0) -> d
     }
 
 
-def run(scores: Sequence[Mapping[str, Any]], label: str = "a-run", recipe: str = "native/quick", **parts: Any) -> Document:
-    """A run of these cells."""
+def run(
+    scores: Sequence[Mapping[str, Any]],
+    label: str = "a-run",
+    recipe: str = "native/quick",
+    weights: Mapping[str, str] | None = None,
+    **parts: Any,
+) -> Document:
+    """A run of these cells, of networks that were trained or given by these weights' digests."""
     candidates = list(dict.fromkeys(row["candidate"] for row in scores))
     data = {"id": "native/digits", "fingerprint": "f" * 40, "shape": [1, 8, 8], "classes": 10, "bounds": [0, 1], "sizes": {"train": 100}}
     made = {
@@ -69,6 +75,7 @@ def run(scores: Sequence[Mapping[str, Any]], label: str = "a-run", recipe: str =
             "metrics": list(dict.fromkeys(row["metric"] for row in scores)),
             "ranker": "native/rank-mean",
             "seeds": [0],
+            "weights": dict(weights or {}),
         },
         "scores": list(scores),
         "ranking": [],

@@ -55,6 +55,51 @@ def test_mean_ranks_of_table_and_run() -> None:
     assert of(found, "s + speed").direction == "rank"
 
 
+def test_scores_that_differ_in_direction_alone_are_all_judged_and_say_it() -> None:
+    noisy = [value + 0.5 * float(RNG.normal()) for value in UP]
+    truth = table(UP, x=texts(noisy), z=texts(UP[::-1]))
+    asked = ("x:higher", "x:lower", "x:higher+z:higher", "x:higher+z:lower", "x:lower", "x:higher + z:lower")
+    found = fidelity(truth, asked=Asked(asked, ("z:higher",)))
+    wanted = kendalltau(noisy, UP).statistic
+    assert {j.name: round(j.tau, 6) for j in found.judgements if "+" not in j.name} == {
+        "x:higher": round(wanted, 6),
+        "x:lower": round(-wanted, 6),
+        "z": -1.0,
+    }
+    assert {j.name for j in found.judgements if "+" in j.name} == {"x:higher + z:higher", "x:higher + z:lower"}
+    assert {d.to for d in of(found, "x:lower").differences} == {"z"}
+    both = fidelity(truth, asked=Asked(("x:higher",), ("z:higher", "z:lower")))
+    assert of(both, "x").verdict == "no better than z:lower"
+    assert {j.trivial for j in both.judgements} == {"", "z:higher", "z:lower"}
+
+
+def test_the_other_direction_of_a_trivial_score_is_a_score() -> None:
+    found = fidelity(table(UP, params=texts(UP)), asked=Asked(("params:lower", "params:higher")))
+    assert {j.name: (j.tau, j.verdict) for j in found.judgements} == {
+        "params:higher": (1.0, "trivial"),
+        "params:lower": (-1.0, "no better than parameter count"),
+    }
+
+
+def test_a_column_of_a_run_takes_the_direction_that_is_typed() -> None:
+    made = run([*column("speed", UP), *column("size", UP, "m/z", "none")])
+    found = fidelity(table(UP), [made], Asked(("speed", "speed:higher", "speed:lower", "size:lower")))
+    assert {j.name: (j.direction, j.tau) for j in found.judgements} == {
+        "speed:higher": ("higher", 1.0),
+        "speed:lower": ("lower", -1.0),
+        "size": ("lower", -1.0),
+    }
+    with pytest.raises(UsageError) as error:
+        fidelity(table(UP), [made], Asked(("size",)))
+    assert str(error.value) == "--score: got 'size' without a direction, expected size:higher or size:lower."
+
+
+def test_a_column_of_the_table_is_another_score_than_a_run_s_without_a_direction() -> None:
+    sizes = run(column("parameters", UP, direction="none"))
+    found = fidelity(table(UP, parameters=texts(UP[::-1])), [sizes], Asked(("parameters:higher",)))
+    assert {j.name: j.tau for j in found.judgements} == {"parameters": 1.0, "parameters [t.csv]": -1.0}
+
+
 @pytest.mark.parametrize(
     ("score", "message"),
     [
@@ -96,34 +141,34 @@ def test_trivial_scores_stand_beside_and_name_the_verdict() -> None:
         "clean_accuracy + fgsm_accuracy": "the mean rank of clean accuracy and one weak step",
     }
     assert [j.name for j in found.judgements][0] == "perfect"
-    assert of(found, "clean_accuracy").verdict == "baseline"
+    assert of(found, "clean_accuracy").verdict == "trivial"
     assert of(found, "mad").verdict.startswith("no better than parameter count or ")
-    assert of(found, "perfect").verdict == "better than every baseline"
+    assert of(found, "perfect").verdict == "better than every trivial score"
     assert {d.to for d in of(found, "perfect").differences} == {j.name for j in found.judgements if j.trivial}
     over_all = next(d for d in of(found, "perfect").differences if (d.to, d.slice) == ("flops", "all"))
     assert (over_all.tau, over_all.low, over_all.high, over_all.candidates) == (2.0, 2.0, 2.0, 12)
     assert of(found, "perfect").slices["size-matched"].pairs == 66
 
 
-def test_what_a_score_tells_beyond_a_baseline_is_its_partial_tau() -> None:
+def test_what_a_score_tells_beyond_a_trivial_one_is_its_partial_tau() -> None:
     sizes = [value + 0.2 * float(RNG.normal()) for value in UP]
     scores = [*column("copy", sizes, "m/y"), *column("perfect", UP, "m/z")]
     found = fidelity(table(UP, params=texts(sizes)), [run(scores)])
     beyond = {(j.name, d.slice): d for j in found.judgements for d in j.differences}
-    assert beyond["copy", "all"].partial is None  # it is the baseline itself
+    assert beyond["copy", "all"].partial is None  # it is the trivial score itself
     assert (beyond["perfect", "all"].partial, beyond["perfect", "all"].partial_low) == (pytest.approx(1.0), pytest.approx(1.0))
     assert beyond["perfect", "top half"].partial is None
     assert "partial τ" in markdown(found)
     assert "about 0 is nothing, however high its own τ" in markdown(found)
 
 
-def test_a_score_that_equals_a_baseline_is_no_better() -> None:
+def test_a_score_that_equals_a_trivial_one_is_no_better() -> None:
     found = fidelity(table(UP, params=texts(UP), s=texts(UP)), asked=Asked(("s:higher",)))
     assert of(found, "s").verdict == "no better than parameter count"
     assert of(found, "s").differences[0].low == 0
     worse = fidelity(table(UP, s=texts(UP), mine=texts(UP[::-1])), asked=Asked(("mine:higher",), ("s:higher",)))
     assert of(worse, "mine").verdict == "no better than s"
-    assert of(worse, "s").verdict == "baseline"
+    assert of(worse, "s").verdict == "trivial"
 
 
 def test_what_is_missing_is_left_out_counted_and_flagged() -> None:
@@ -135,7 +180,7 @@ def test_what_is_missing_is_left_out_counted_and_flagged() -> None:
     assert speed.reasons == {"training: diverged": 2, "too flat": 1}
     assert speed.flags == ["missing: 23.1 % of the candidates have no number"]
     assert found.failed == [speed]
-    # The difference is that of the ten candidates which have both, in whose order the baseline is perfect, too.
+    # The difference is that of the ten candidates which have both, in whose order the trivial score is perfect, too.
     assert next(d for d in speed.differences if d.slice == "all").tau == 0
     assert (
         "speed: 3 of 13 candidates have no number and are left out: training: diverged (2); too flat (1). "
@@ -236,6 +281,23 @@ def test_runs_of_one_protocol_share_candidates_out_and_others_stand_apart() -> N
     assert of(alone, "speed").reasons == {"not in the runs given": 5}
     two = [cell(c, metric, "speed", UP[i]) for metric in ("m/x:k=1", "m/x:k=2") for i, c in enumerate(NAMES)]
     assert [j.name for j in fidelity(table(UP), [run(two)]).judgements] == ["speed [m/x:k=1]", "speed [m/x:k=2]"]
+
+
+@pytest.mark.parametrize(("first", "which"), [(None, "given and with trained"), ("b" * 64, "different")])
+def test_runs_with_other_weights_of_a_candidate_are_refused_in_any_order(first: str | None, which: str) -> None:
+    scores = column("speed", UP)
+    one, two = run(scores, "one", weights={NAMES[0]: first} if first else {}), run(scores, "two", weights={NAMES[0]: "a" * 64})
+    for runs in ([one, two], [two, one]):
+        with pytest.raises(UsageError) as error:
+            fidelity(table(UP), runs)
+        assert str(error.value) == (
+            f"--run: got runs of one protocol with {which} weights of {NAMES[0]}, expected the same in all. Judge these runs one at a time."
+        )
+    assert [j.candidates for j in fidelity(table(UP), [two, two]).judgements] == [12]
+    apart = [run(scores[:6], weights={NAMES[0]: "a" * 64}), run(scores[6:])]  # share the candidates out
+    assert [j.candidates for j in fidelity(table(UP), apart).judgements] == [12]
+    other = run(scores, "other", "native/long")
+    assert {j.name for j in fidelity(table(UP), [two, other]).judgements} == {"speed [two]", "speed [other]"}
 
 
 def test_candidates_are_found_under_what_runs_call_them() -> None:

@@ -81,7 +81,7 @@ def test_every_mark_says_its_score_and_cost() -> None:
     assert titles[0] == "params: τ 1.00 [1.00, 1.00] at cost 0"
     assert any(re.fullmatch(r"column_2: τ 0\.\d\d \[-?\d\.\d\d, \d\.\d\d\] at cost 0.4 %", title or "") for title in titles)
     assert "cost, % of the truth's training (logarithmic away from 0)" in html.unescape(drawn.file())
-    assert caption(made(1)).startswith("Hollow marks are baselines; lines are 95 % intervals.")
+    assert caption(made(1)).startswith("Hollow marks are trivial scores; lines are 95 % intervals.")
 
 
 def test_without_the_truths_cost_passes_are_shown() -> None:

@@ -15,7 +15,8 @@ from scipy import stats
 
 from robustradar import UsageError
 from robustradar.gate import Baseline, Cell, Comparison, Row, Rule, Tolerance, UnlikeError, compare, exit_code, tolerance
-from robustradar.gate.chance import FEWEST_SEEDS, corrected, difference, mcnemar, student
+from robustradar.gate.chance import FEWEST_SEEDS, corrected, difference, mcnemar
+from robustradar.numerics.seeds import student
 
 
 def only(before: Baseline, now: Baseline, rule: Rule | None = None) -> Row:

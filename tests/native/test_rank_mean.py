@@ -1,5 +1,7 @@
 """The mean-rank ranker: ties are ties, gaps are never ranks, and the order of the rows does not matter."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -102,17 +104,21 @@ def test_a_column_that_cannot_be_ranked_by_is_told(column: str, message: str) ->
     assert str(error.value) == message
 
 
-def sampled(rates: dict[str, float], n: int = 200) -> ScoreTable:
+def sampled(rates: dict[str, float], n: int = 200, seeds: int = 2) -> ScoreTable:
     rng = np.random.default_rng(0)
-    draws = {name: rng.random((2, n)) < rate for name, rate in rates.items()}
+    draws = {name: rng.random((seeds, n)) < rate for name, rate in rates.items()}
     samples = {(name, "m", "accuracy"): values for name, values in draws.items()}
     return scored({name: {ACCURACY: float(values.mean())} for name, values in draws.items()}, samples)
 
 
 def test_clear_differences_give_narrow_intervals_and_small_ones_wide() -> None:
-    rows = {row.candidate: (row.rank_low, row.rank, row.rank_high) for row in RankMean().rank(sampled({"a": 0.9, "b": 0.5, "c": 0.5})).rows}
-    assert rows["a"] == (1, 1, 1)
-    assert {rows["b"][0], rows["b"][2], rows["c"][0], rows["c"][2]} == {2, 3}
+    def spans(seeds: int) -> dict[str, tuple[int, int]]:
+        rows = RankMean().rank(sampled({"a": 0.9, "b": 0.5, "c": 0.5}, seeds=seeds)).rows
+        return {row.candidate: (row.rank_low, row.rank_high) for row in rows}
+
+    for seeds in (1, 4):
+        assert spans(seeds) == {"a": (1, 1), "b": (2, 3), "c": (2, 3)}
+    assert spans(2)["a"][1] > 1, "the spread of two networks may be small by chance"
 
 
 def test_it_agrees_with_the_numerics() -> None:
@@ -152,6 +158,56 @@ def test_made_up_values_have_the_mean_and_the_error_of_the_cell() -> None:
     assert values.mean() == pytest.approx(10)
     assert np.quantile(means, [0.025, 0.975]) == pytest.approx([7, 13], abs=0.15)
     assert _made_up(Score("a", "m", LOSS, Measured(10.0, low=10.0))) == pytest.approx(10.0)
+
+
+def test_made_up_values_are_of_this_cell_alone() -> None:
+    cells = [Score(name, m, c, Measured(1.0, 0.0, 2.0)) for name in "ab" for m, c in (("m", ACCURACY), ("m", LOSS), ("n", LOSS))]
+    correlations = np.corrcoef([_made_up(cell) for cell in cells])
+    assert np.abs(correlations - np.eye(len(cells))).max() < 0.25  # 4 standard errors
+
+
+@pytest.mark.parametrize("other", ["higher", "lower"])
+def test_ranks_without_samples_hold_the_truth_whatever_the_directions(other: Literal["higher", "lower"]) -> None:
+    """Eight candidates a fifth of the noise apart, by two columns with errors of their own."""
+    rng, hits = np.random.default_rng(0), []
+    columns, signs = (Column("first", "higher", "1"), Column("second", other, "1")), (1, 1 if other == "higher" else -1)
+    for _ in range(100):
+        quality = rng.permutation(8) * 0.02
+        scores = []
+        for i, q in enumerate(quality):
+            for column, sign in zip(columns, signs, strict=True):
+                value = sign * (q + rng.normal(0, 0.1))
+                scores.append(Score(f"net{i}", column.name, column, Measured(value, value - 0.196, value + 0.196)))
+        truth = {f"net{i}": int((quality > q).sum()) + 1 for i, q in enumerate(quality)}
+        rows = RankMean(draws=200).rank(ScoreTable(tuple(scores), {})).rows
+        hits += [row.rank_low <= truth[row.candidate] <= row.rank_high for row in rows]
+    assert 0.94 <= np.mean(hits) <= 0.99
+
+
+def test_errors_of_opposite_columns_do_not_cancel() -> None:
+    wide = {name: {ACCURACY: Measured(v, v - 0.5, v + 0.5), LOSS: Measured(v, v - 0.5, v + 0.5)} for name, v in (("a", 0.6), ("b", 0.5))}
+    rows = RankMean(columns=("accuracy", "loss")).rank(scored(wide)).rows
+    assert [(row.candidate, row.rank, row.rank_low, row.rank_high) for row in rows] == [("a", 1, 1, 2), ("b", 1, 1, 2)]
+
+
+def spans(
+    cells: dict[str, Measured], column: Column, samples: dict[tuple[str, str, str], np.ndarray] | None = None
+) -> dict[str, tuple[int, int]]:
+    ranking = RankMean(columns=(column.name,)).rank(scored({name: {column: found} for name, found in cells.items()}, samples))
+    return {row.candidate: (row.rank_low, row.rank_high) for row in ranking.rows}
+
+
+def test_a_bound_may_be_anywhere_beyond_and_others_may_be_passed_by_it() -> None:
+    near = {"b": Measured(0.12, 0.118, 0.122), "c": Measured(0.08, 0.078, 0.082), "d": Measured(0.05, 0.048, 0.052)}
+    at_least = near | {"a": Measured(0.10, low=0.10)}
+    assert spans(at_least, ACCURACY) == {"a": (1, 2), "b": (1, 2), "c": (3, 3), "d": (4, 4)}
+    assert spans(at_least, LOSS) == {"a": (3, 4), "b": (3, 4), "c": (2, 2), "d": (1, 1)}
+    at_most = near | {"a": Measured(0.10, high=0.10)}
+    assert spans(at_most, ACCURACY) == {"a": (2, 4), "b": (1, 1), "c": (2, 3), "d": (3, 4)}
+    two = near | {"a": Measured(0.10, low=0.10), "e": Measured(0.06, low=0.06)}
+    assert spans(two, ACCURACY) == {"a": (1, 3), "b": (1, 3), "c": (3, 4), "d": (5, 5), "e": (1, 4)}
+    samples = {(name, "m", "accuracy"): np.full((1, 9), found.value) for name, found in at_least.items()}
+    assert spans(at_least, ACCURACY, samples) == spans(at_least, ACCURACY)
 
 
 VALUES = {"a": 1.0, "b": 2.0, "c": 3.0}

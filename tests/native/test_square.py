@@ -109,3 +109,29 @@ def test_odd_shapes(victim: Make, p: float, eps: float, shape: tuple[int, ...]) 
     model = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 3))
     x, y = torch.rand(5, *shape), torch.tensor([0, 1, 2, 0, 1])
     assert Square(queries=12).perturb(victim(model, p, eps), x, y).shape == x.shape
+
+
+class Tied(nn.Module):
+    """The first output is always 0, the second one dead until the first pixel is above 1/2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rise = (x[:, 0, 0, 0] - 0.5).relu()
+        return torch.stack([0 * rise, rise], 1)
+
+
+@pytest.mark.parametrize(("p", "eps"), [(INF, 0.3), (2.0, 1.2)])
+def test_tied_outputs_are_right_where_the_first_one_is_and_go_on_being_attacked(victim: Make, p: float, eps: float) -> None:
+    x, y = torch.full((6, 1, 4, 4), 0.4), torch.zeros(6, dtype=torch.int64)
+    v = victim(Tied(), p, eps)
+    assert not broken(v, x, y).any()
+    assert broken(v, Square(queries=500).perturb(v, x, y), y).any()
+    assert torch.equal(Square(queries=5).perturb(v, x, y + 1), x)  # wrong already
+
+
+def test_a_tie_that_answers_rightly_breaks_nothing(victim: Make) -> None:
+    """All outputs are the same for all inputs, so no point is better than the clean one."""
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    for parameter in flat.parameters():
+        nn.init.zeros_(parameter)
+    x = torch.rand(4, 1, 4, 4)
+    assert torch.equal(Square(queries=5).perturb(victim(flat), x, torch.zeros(4, dtype=torch.int64)), x)

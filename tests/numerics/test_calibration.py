@@ -3,6 +3,7 @@
 import itertools
 import math
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata, t
 
-from robustradar.numerics import agreement
+from robustradar.numerics import agreement, resampling
 from robustradar.numerics.calibration import PENALTIES, Calibration, calibration, obstacle, predicted, rank_intervals, standings
 
 
@@ -268,6 +269,21 @@ def test_rank_intervals_of_many_take_seconds() -> None:
     before = time.process_time()
     rank_intervals(found, many, np.full(10_000, np.nan), np.zeros(10_000), draws=200, seed=0)
     assert time.process_time() - before < 3
+
+
+def test_rank_intervals_hold_one_block_of_draws_and_the_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight kilobytes a candidate for 2,000 draws; blocks of whatever size give the same."""
+    features, truth = drawn(16, 2, 6)
+    found = calibration(features, truth)
+    many, known = np.random.default_rng(0).random((1000, 2)), np.full(1000, np.nan)
+    whole = rank_intervals(found, many, known, np.zeros(1000), draws=2000, seed=0)
+    monkeypatch.setattr(resampling, "_BLOCK", 17_000)
+    tracemalloc.start()
+    in_blocks = rank_intervals(found, many, known, np.zeros(1000), draws=2000, seed=0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.array(in_blocks).tolist() == np.array(whole).tolist()
+    assert peak < 1.3 * 4 * 2000 * 1000
 
 
 def test_labelled_ones_are_drawn_about_their_truth_and_hold_their_place() -> None:

@@ -1,30 +1,32 @@
 """The tables of a small hand-made result, literally."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from robustradar import Column, Measured, Ranking, Result, Score, Skipped
+from robustradar import Column, Failed, Measured, Ranking, RankingRow, Result, Score, Skipped
 from robustradar.report import table
 from robustradar_native.reporter import Csv
 
 TERMINAL = """\
   rank  95 %    candidate              clean accuracy % ↑*    parameters
 ------  ------  -------------------  ---------------------  ------------
-     1  1–2     papers/cnn                    87.5 ±5.0 ab           850
+     1  1–2     papers/cnn            87.5 [80.0, 90.0] ab           850
      2  1–2     papers/mlp:width=32            75.0 ±5.0 b         1.23M
      –          papers/linear                       failed        failed
 
-* ranked by clean_accuracy. ± is half the 95 % interval; '95 %' is the interval of the rank.
+* ranked by clean_accuracy. ± is half the 95 % interval, brackets hold one that lies askew; '95 %' is the interval of the rank.
 a = my-<b>own
 b = selected-on-evaluation: the epoch was selected on the samples that it was measured on, and no split is held out for a final claim
 
-candidate      columns                                 state    reason
--------------  --------------------------------------  -------  ------------------------------------------------------------------------------
-papers/linear  clean_accuracy, clean_loss, parameters  failed   architecture papers/linear (robustradar 0.1.0): ValueError: | <b>not</b> today
+No rank: papers/linear: clean_accuracy failed
 
-1 cell of columns that are not shown was skipped; the report tells why."""  # noqa: E501 (as it is printed)
+papers/linear failed: architecture papers/linear (robustradar 0.1.0): ValueError: | <b>not</b> today
+  clean_accuracy, clean_loss, parameters
+papers/cnn skipped: no losses
+  clean_loss"""
 
 BROKEN = "architecture papers/linear (robustradar 0.1.0): ValueError: | <b>not</b> today"
 CSV = f"""\
@@ -54,14 +56,64 @@ def test_a_skipped_cell_that_is_shown_is_told_with_all_of_its_reason(result: Res
     skipped = tuple(Score("papers/cnn", "m", Column(name, "higher", "1"), Skipped("no network")) for name in names)
     other = Score("papers/linear", "m", Column("clean_accuracy", "higher", "1"), Measured(0.5))
     told = table.text(replace(result, scores=(*skipped, other)))
-    assert "papers/cnn   clean_accuracy, clean_loss  skipped  no network" in told
-    assert "not shown" not in told
+    assert "\npapers/cnn skipped: no network\n  clean_accuracy, clean_loss" in told
+
+
+def test_a_metrics_first_column_is_shown_though_it_is_skipped_for_all_and_why_there_is_no_rank(result: Result) -> None:
+    columns = Column("eps_star", "higher", "strength"), Column("clean_evaluation_loss", "none", "loss")
+    outcomes = Skipped("below-zero: it is above already"), Measured(2.294, 2.258, 2.33)
+    scores = tuple(Score("a", "m", column, outcome) for column, outcome in zip(columns, outcomes, strict=True))
+    told = table.text(replace(result, scores=scores, ranking=Ranking((), (), (("a", "no metric yields a number"),))))
+    assert (
+        told
+        == """\
+  rank  95 %    candidate      eps star (1/255) ↑    clean evaluation loss
+------  ------  -----------  --------------------  -----------------------
+     –          a                         skipped             2.294 ±0.036
+
+No rank: a: no metric yields a number
+
+a skipped: below-zero: it is above already
+  eps_star"""
+    )
+
+
+def test_reasons_are_few_and_each_is_told_once(result: Result) -> None:
+    column, failed = Column("size", "none", "1"), [Failed(f"reason {n}") for n in range(8)]
+    scores = [Score(f"net-{n}", "m", column, failed[max(n - 4, 0)]) for n in range(12)]
+    unranked = tuple((s.candidate, f"size failed: {s.outcome.reason}") for s in scores if isinstance(s.outcome, Failed))
+    told = table.text(replace(result, scores=tuple(scores), ranking=Ranking((), (), unranked))).split("\n\n")
+    assert told[1].splitlines() == [
+        "No rank: net-0, net-1, net-2 and 7 more: size failed",
+        "No rank: net-10: size failed: reason 6",
+        "No rank: net-11: size failed: reason 7",
+    ]
+    assert told[2].splitlines() == [
+        "net-0, net-1, net-2 and 2 more failed: reason 0",
+        "  size",
+        *(line for n in range(1, 6) for line in (f"net-{4 + n} failed: reason {n}", "  size")),
+        "… and 2 more reasons; the report has all.",
+    ]
+
+
+def test_names_and_reasons_cannot_steer_the_terminal(result: Result) -> None:
+    name, column = "n:tag=\x1b[31m\nred", Column("size", "none", "1")
+    scores = (Score(name, "m", column, Failed("\x1b]0;title\x07 no\nnet")), Score("b\x9b1m", "m", column, Measured(1.0, flags=("\x1bc",))))
+    told = table.text(replace(result, scores=scores, ranking=Ranking((), ("size",), ((name, "no\x1b\nreason"),), notes=("\x1b[2J",))))
+    assert all(line.isprintable() for line in told.splitlines())
+    assert "n:tag=\ufffd[31m red failed: \ufffd]0;title\ufffd no net" in told
+
+
+def test_a_table_for_a_narrow_terminal_is_no_wider(result: Result) -> None:
+    shown, _ = table.text(result, 60).split("\n\n* ranked")
+    assert max(map(len, shown.splitlines())) <= 60
+    assert [part.split()[:4] for part in shown.split("\n\n")] == [["rank", "95", "%", "candidate"]] * 2
 
 
 def test_a_clean_result_has_no_empty_parts(result: Result) -> None:
     scores = (Score("a", "m", Column("size", "none", "1"), Measured(3.0)),)
-    plain = replace(result, scores=scores, ranking=Ranking((), (), (("a", "nothing to rank by"),)))
-    expected = ["  rank  95 %    candidate      size", "------  ------  -----------  ------", "     –          a                 3"]
+    plain = replace(result, scores=scores, ranking=Ranking((RankingRow(1, 1, 1, "a", 1.0),), (), ()))
+    expected = ["  rank  95 %    candidate      size", "------  ------  -----------  ------", "     1  1–1     a                 3"]
     assert table.text(plain).splitlines() == expected
 
 
@@ -92,7 +144,8 @@ def shown(result: Result, found: Measured, **task: Any) -> tuple[str, str]:
 
 def test_strengths_on_images_are_in_255ths(result: Result) -> None:
     assert shown(result, Measured(3.33 / 255)) == ("eps star (1/255) ↑", "3.33")
-    assert shown(result, Measured(3.33 / 255, 3 / 255, 4 / 255)) == ("eps star (1/255) ↑", "3.33 ±0.50")
+    assert shown(result, Measured(3.55 / 255, 3 / 255, 4 / 255)) == ("eps star (1/255) ↑", "3.55 ±0.50")
+    assert shown(result, Measured(3.33 / 255, 3 / 255, 4 / 255)) == ("eps star (1/255) ↑", "3.33 [3.00, 4.00]")
 
 
 @pytest.mark.parametrize("task", [{"bounds": None}, {"bounds": (-1.0, 1.0)}, {"shape": (64,)}])
@@ -110,8 +163,21 @@ def test_a_value_that_is_but_a_bound_is_shown_as_one(result: Result) -> None:
     assert cells == {"at least": "≥ 12.8", "at most": "≤ 12.8", "with one end": "12.8", "alone": "12.8"}
 
 
-def test_a_metric_that_was_skipped_shows_its_next_column(result: Result) -> None:
+@pytest.mark.parametrize(
+    ("right", "of", "told"),
+    [(0, 100, "0.0 [0.0, 3.7]"), (4, 100, "4.0 [1.6, 9.8]"), (75, 100, "75.0 ±8.4"), (100, 100, "100.0 [96.3, 100.0]")],
+)
+def test_an_interval_that_lies_askew_is_shown_by_its_ends(result: Result, right: int, of: int, told: str) -> None:
+    """Wilson's interval, written anew: askew near 0 and 1, where robust accuracies lie."""
+    z, share = 1.959964, right / of
+    centre = (share + z**2 / (2 * of)) / (1 + z**2 / of)
+    half = z / (1 + z**2 / of) * math.sqrt(share * (1 - share) / of + (z / (2 * of)) ** 2)
+    found = Measured(share, centre - half, centre + half)
+    asked = replace(result, scores=(Score("a", "m", replace(STRENGTH, unit="fraction"), found),), ranking=Ranking((), (), (("a", "no"),)))
+    assert table.text(asked).splitlines()[2].endswith(f" {told}")
+
+
+def test_a_metric_whose_first_column_is_skipped_shows_its_next_one_too(result: Result) -> None:
     flipped = tuple(result.scores[i] for i in (4, 3))  # the skipped loss first, then the accuracy
     head = table.text(replace(result, scores=flipped)).splitlines()[0]
-    assert "clean accuracy" in head
-    assert "clean loss" not in head
+    assert head.index("clean loss") < head.index("clean accuracy")

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +14,8 @@ from small_studies import DIGITS, PRICES, SPECTRA, Lab, by_column, overlapping
 
 from robustradar import Measured, Outcome, Result, Skipped
 from robustradar.analysis import batches
+from robustradar.contract.dataset import Split
+from robustradar.training.device import DeviceBatches
 
 Floats = NDArray[np.float64]
 
@@ -207,22 +208,10 @@ def test_a_limit_takes_samples_from_all_over_the_split(lab: Lab) -> None:
     assert len(measured(some["delta_influence"]).samples) == 20
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """A split of 0, 1, … in batches of 7."""
-
-    n: int
-
-    def __len__(self) -> int:
-        return self.n
-
-    def __iter__(self) -> Any:
-        return iter([(part[:, None], part) for part in torch.arange(self.n).split(7)])
-
-
 @pytest.mark.parametrize(("n", "limit", "sizes"), [(1000, 600, [256, 256, 88]), (20, 3, [3]), (20, 1, [1]), (8, 7, [7])])
 def test_limited_batches_keep_order_and_targets(n: int, limit: int, sizes: list[int]) -> None:
-    found = list(batches(SimpleNamespace(splits={"train": Numbers(n)}), "train", limit))  # type: ignore[arg-type]
+    numbers = DeviceBatches(Split(np.arange(float(n))[:, None], np.arange(n)), torch.device("cpu"), 7, n)
+    found = list(batches(SimpleNamespace(splits={"train": numbers}), "train", limit))  # type: ignore[arg-type]
     assert [len(y) for _, y in found] == sizes
     x, y = (torch.cat(parts) for parts in zip(*found, strict=True))
     assert torch.equal(x[:, 0], y)

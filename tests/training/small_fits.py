@@ -81,7 +81,8 @@ class Fitting:
         spec = FitSpec(ref("net"), facts, ref("recipe"), self.objective, threat, attack, self.seed, "engine 1")
         torch.manual_seed(self.seed)
         device = torch.device(self.where)
-        return begin(spec, self.network().to(device), self.recipe, DeviceData.of(self.data, facts, device, 16), self.guarded(TRAIN_ATTACK))
+        data = DeviceData.of(self.data, facts, device, 16)
+        return begin(spec, self.network().to(device), self.recipe, data, self.guarded(TRAIN_ATTACK), "architecture test/net")
 
     def guarded(self, which: int = EVALUATION_ATTACK) -> Guarded | None:
         if not self.objective.adversarial:

@@ -1,12 +1,19 @@
 """Counted work beside closed forms."""
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
+import torch
 from small_fits import ADVERSARIAL, CLEAN, STEADY, Fitting, mlp, normed
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from robustradar import Objective, Recipe
-from robustradar.training.cost import flops
+from robustradar.numerics.curvature import hessian
+from robustradar.numerics.problem import Problem
+from robustradar.training.cost import Meter, flops
+from robustradar.training.loss import cross_entropy
 from robustradar_native.attack import PGD
 
 N, M, EPOCHS, STEPS = 40, 24, 3, 3  # training and evaluation samples
@@ -65,3 +72,35 @@ def test_frozen_layers_are_no_sign_of_an_attack() -> None:
 
     frozen, free = (Fitting(f).train().record.cost for f in (half, mlp))  # type: ignore[arg-type]
     assert dataclasses.replace(frozen, seconds=0) == dataclasses.replace(free, seconds=0)
+
+
+def products(rung: str, memory: int) -> Callable[[Problem], None]:
+    def taken(problem: Problem) -> None:
+        with hessian(problem, rung=rung, memory=memory) as H:  # type: ignore[arg-type]
+            for _ in range(5):
+                H @ torch.ones(H.size)
+
+    return taken
+
+
+def gradient(problem: Problem) -> None:
+    torch.autograd.grad(problem.losses(*next(iter(problem.inputs()))).mean(), problem.parameters)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [gradient, products("exact", 2**30), products("exact", 0), products("gauss-newton", 0)],
+    ids=["gradient", "products of kept graphs", "products of graphs built anew", "Gauss-Newton products"],
+)
+def test_second_derivatives_count_as_what_they_take(work: Callable[[Problem], None]) -> None:
+    """Counted by the operations that PyTorch dispatched; the first layer's inputs need no gradient, which is some percent here."""
+    loop = Fitting(normed).loop()
+    net = nn.Sequential(
+        nn.Conv2d(2, 16, 3, padding=1), nn.Tanh(), nn.Conv2d(16, 16, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(1024, 3)
+    )
+    meter = Meter(loop.data)
+    meter.watch(net.eval())
+    problem = Problem(net, cross_entropy, [next(iter(loop.data.splits["train"]))])
+    with FlopCounterMode(display=False) as counted:
+        work(problem)
+    assert 1 < meter.cost.flops / counted.get_total_flops() < 1.15

@@ -8,7 +8,7 @@ import torch
 from small_fits import ADVERSARIAL, STEADY, Fitting, assert_same, mlp
 from torch import Tensor, nn
 
-from robustradar import Recipe
+from robustradar import Attack, Objective, Recipe, Victim
 from robustradar.errors import Failure
 
 
@@ -79,3 +79,24 @@ def test_infinite_losses_count_as_well() -> None:
 
     with pytest.raises(Failure, match="^training: diverged: the loss is not finite after epoch 1 of 3, also at a tenth"):
         Fitting(lambda: Huge(*mlp())).train()
+
+
+class Dividing(Attack):
+    """Divides by a norm that is 0 for the first class."""
+
+    def perturb(self, victim: Victim, x: Tensor, y: Tensor) -> Tensor:
+        return x + 0 / y.view(-1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("objective", [ADVERSARIAL, Objective(0.5), Objective(1.0, "trades", 1.0), Objective(1.0, "mart", 1.0)], ids=str)
+def test_an_attack_that_answers_nan_is_named_and_not_the_rate(objective: Objective) -> None:
+    with pytest.raises(Failure) as failure:
+        Fitting(mlp, objective=objective, attack=Dividing(name="dividing")).train()
+    assert str(failure.value) == (
+        "attack test/attack: perturb() returned NaN or infinity, expected finite inputs. Does it divide by a gradient of zero?"
+    )
+
+
+def test_an_attack_is_not_blamed_for_a_network_that_answers_nan() -> None:
+    with pytest.raises(Failure, match="^training: diverged: the loss is not finite after epoch 1 of 3, also at a tenth"):
+        Fitting(brittle(-1.0), objective=ADVERSARIAL).train()

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from small_fits import ADVERSARIAL, CLEAN, STEADY, Fitting, images, largest_difference, mlp
+from small_fits import ADVERSARIAL, CLEAN, STEADY, Fitting, assert_same, images, largest_difference, mlp, normed
 from torch import Tensor, nn
 
 from robustradar import Attack, Objective, Recipe, Victim
 from robustradar.errors import OutOfMemory
+from robustradar.training.train import train
 
 
 class Narrow(nn.Sequential):
@@ -51,6 +52,27 @@ def test_the_batch_is_halved_until_it_fits_and_the_weights_are_the_same(objectiv
         assert one["train_clean_accuracy"] == other["train_clean_accuracy"]
 
 
+class Late(nn.Sequential):
+    """Runs out of memory for more than eight samples once they are through all layers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        z: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        if self.training and len(x) > 8:
+            raise MemoryError
+        return z
+
+
+@pytest.mark.parametrize("objective", [ADVERSARIAL, Objective(0.5)], ids=str)
+def test_nothing_tells_where_in_a_batch_memory_ran_out(objective: Objective) -> None:
+    """The attack's chance, dropout's and the statistics of BatchNorm go back to where the batch began."""
+    halved = Fitting(lambda: Late(*normed()), objective=objective)
+    parts = Fitting(normed, objective=objective)
+    loop = parts.loop()
+    loop.micro = 8
+    assert halved.train().record.flags == ("micro-batch:8",)
+    assert_same(halved.train().state, train(loop, parts.guarded(), lambda _: None).state)
+
+
 def test_it_stays_halved_and_fails_once_a_size() -> None:
     loop = Fitting(lambda: narrow(4)).loop()
     loop.epoch()
@@ -72,10 +94,32 @@ def test_the_last_small_batch_is_halved_from_its_own_size() -> None:
     assert loop.flags == ("micro-batch:3",)
 
 
+@pytest.mark.parametrize(
+    ("samples", "batch", "room", "seen"),
+    [
+        (33, 16, 99, [16, 17]),  # the lone last sample joins its batch
+        (33, 16, 16, [16, 17, 6, 6, 5]),  # which then is one too many: parts of 8 at most
+        (33, 16, 5, [16, 8, 4, 4, 4, 4, 4, 4, 3, 3, 3]),
+        (20, 20, 3, [20, 10, 5, 3, 3, 3, 3, 3, 3, 2]),
+        (5, 5, 2, [5, 3, 3, 1, 1, 1, 1, 1]),  # of parts of 2, one would be a single sample
+    ],
+)
+def test_no_part_is_a_single_sample_unless_memory_holds_no_more(samples: int, batch: int, room: int, seen: list[int]) -> None:
+    loop = Fitting(lambda: narrow(room), Recipe(**{**vars(STEADY), "batch": batch}), data=images(samples)).loop()
+    loop.epoch()
+    assert loop.network.seen == seen
+
+
+def test_batchnorm_trains_where_one_sample_is_left_over() -> None:
+    """33 samples in batches of 16: PyTorch refuses to normalise a single row."""
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(128, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    Fitting(lambda: flat, Recipe(**{**vars(STEADY), "batch": 16}), data=images(33)).train()
+
+
 def test_memory_for_not_even_one_sample_is_a_failure_that_does_not_last() -> None:
     with pytest.raises(OutOfMemory) as failure:
         Fitting(lambda: narrow(0)).train()
-    assert str(failure.value) == "test/net: out of memory. Use a smaller batch, or a device with more memory."
+    assert str(failure.value) == "architecture test/net: out of memory. Use a smaller batch, or a device with more memory."
     assert not failure.value.lasting
 
 

@@ -188,3 +188,17 @@ def test_a_checkpoint_that_cannot_be_written_says_what_to_do(tmp_path: Path, mon
 def test_without_a_checkpoint_nothing_is_kept() -> None:
     assert_same(Fitting(mlp, recipe()).train().state, Fitting(mlp, recipe()).train().state)
     assert Fitting(mlp, recipe(), CLEAN).train().record.flags == ()
+
+
+@pytest.mark.parametrize("where", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_an_attacks_chance_goes_on(where: str) -> None:
+    """On a device that is named without its number, too."""
+    one, other = (Fitting(mlp, recipe(), ADVERSARIAL, where=where).loop() for _ in range(2))
+    one.epoch()
+    other.restore(one.state())
+    x, y = next(iter(one.data.splits["train"]))
+    found = []
+    for loop in (one, other):
+        assert loop.attack is not None
+        found.append(loop.attack.perturb(loop.network, x, y))
+    assert torch.equal(*found)

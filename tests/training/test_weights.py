@@ -1,6 +1,7 @@
 """Weights that were trained elsewhere: every usual form is read, nothing is executed, and what does not fit is refused."""
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,9 @@ def test_safetensors(tmp_path: Path) -> None:
     assert same(weights.read(tmp_path / "w.safetensors"), STATE)
 
 
+NO_TENSORS = "is no file of tensors alone, expected names with their tensors. Write it by torch.save(model.state_dict(), FILE)."
+
+
 class Bomb:
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -61,9 +65,17 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
             torch.save({"state_dict": {**STATE, "bomb": Bomb(trace)}}, file)
         else:
             file.write_bytes(content)
-        with pytest.raises(Failure, match=r"cannot be read \(.*\), expected a safetensors file or a state dict saved by torch\.save\.$"):
+        with pytest.raises(Failure) as failure:
             weights.read(file)
+        assert str(failure.value) == f"--weights {file}: {NO_TENSORS}"
         assert not trace.exists()
+
+
+def test_a_whole_module_is_no_file_of_tensors(tmp_path: Path) -> None:
+    torch.save(nn.Sequential(nn.Linear(2, 2)), tmp_path / "w.pt")
+    with pytest.raises(Failure) as failure:
+        weights.read(tmp_path / "w.pt")
+    assert str(failure.value) == f"--weights {tmp_path / 'w.pt'}: {NO_TENSORS}"
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
@@ -73,7 +85,10 @@ def test_other_files_are_no_weights(content: bytes, suffix: str, tmp_path: Path)
     file.write_bytes(content)
     with pytest.raises(Failure) as failure:
         weights.read(file)
-    assert str(failure.value).startswith(f"--weights {file}: cannot be read (")
+    told = str(failure.value).removeprefix(f"--weights {file}: ")
+    assert told == NO_TENSORS or re.fullmatch(
+        r"cannot be read \([^\x1b]+\), expected a safetensors file or a state dict saved by torch\.save\.", told
+    )
 
 
 @pytest.mark.parametrize("content", [[torch.zeros(1)], torch.zeros(2), {"a": 1}, {"state_dict": {"a": "b"}}], ids=str)
@@ -117,7 +132,29 @@ def test_other_shapes_and_names_are_refused() -> None:
     assert str(failure.value) == "--weights w.pt: 1.0.weight: got shape [2, 5], expected [2, 3]."
     with pytest.raises(Failure) as failure:
         weights.matching(model, {**{n: v for n, v in state.items() if n != "1.0.bias"}, "fc": torch.zeros(1)}, "--weights w.pt")
-    assert str(failure.value) == "--weights w.pt: misses ['1.0.bias'] and holds ['fc'] beside, expected the network's 9 tensors."
+    assert str(failure.value) == "--weights w.pt: misses '1.0.bias', and holds 'fc' beside, expected the network's 9 tensors."
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("0.weight 0.bias", "misses '1.bias', '1.num_batches_tracked', '1.running_mean' and 2 more, expected the network's 7 tensors."),
+        ("fc", "misses '0.bias', '0.weight', '1.bias' and 4 more, and holds 'fc' beside, expected the network's 7 tensors."),
+        (
+            "0.weight 0.bias 1.weight 1.bias 1.running_mean 1.running_var 1.num_batches_tracked fc",
+            "holds 'fc' beside, expected the network's 7 tensors.",
+        ),
+        (
+            "0.weight 0.bias 1.weight 1.bias 1.running_mean 1.running_var 1.num_batches_tracked",
+            "0.bias: got shape [1], expected [2].",
+        ),
+    ],
+    ids=["some", "others", "more", "shapes"],
+)
+def test_what_does_not_fit_is_told_by_the_architectures_own_names(given: str, reason: str) -> None:
+    with pytest.raises(Failure) as failure:
+        weights.matching(network(), {name: torch.zeros(2, 3) if name == "0.weight" else torch.zeros(1) for name in given.split()}, "w.pt")
+    assert str(failure.value) == f"w.pt: {reason}"
 
 
 # From end to end: given weights are measured as they are.
@@ -213,7 +250,7 @@ def test_given_weights_that_do_not_fit_are_a_failed_cell(catalog: Catalog, blobs
     file = tmp_path / "w.safetensors"
     save_file({"weight": torch.zeros(2, 5), "bias": torch.zeros(2)}, file)
     outcome, fits, _ = measured(catalog, blobs, tmp_path / "store", given=Weights("2" * 64, str(file)))
-    assert outcome == Failed("1.weight: got shape [2, 5], expected [2, 4].", f"--weights {file}")
+    assert outcome == Failed("weight: got shape [2, 5], expected [2, 4].", f"--weights {file}")
     assert fits == ()
 
 

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,24 +14,18 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from robustradar import Bench, Failed, Measured, Outcome, Result, Skipped, UsageError
+from robustradar.contract.dataset import Split
 from robustradar.numerics.agreement import bootstrap_mean
+from robustradar.training.device import DeviceBatches
 from robustradar_papers.plain import linear
 from robustradar_papers.residual import preact_resnet18
 from robustradar_transition.connectivity import FALLING, GIVEN, Connectivity, barrier
 from robustradar_transition.path import Profile
 
 
-class Batches:
+def split(x: Tensor, y: Tensor) -> DeviceBatches:
     """Samples in batches of 10."""
-
-    def __init__(self, x: Tensor, y: Tensor) -> None:
-        self.x, self.y = x, y
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return zip(self.x.split(10), self.y.split(10), strict=True)
-
-    def __len__(self) -> int:
-        return len(self.x)
+    return DeviceBatches(Split(x.numpy(), y.numpy()), torch.device("cpu"), 10, None)
 
 
 def squared(z: Tensor, y: Tensor) -> Tensor:
@@ -44,7 +37,7 @@ def between(clean: nn.Module, adversarial: nn.Module, **changes: Any) -> Bench:
     n = changes.pop("n", 100)
     x = torch.randn(n, 3, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        splits = {"train": Batches(x, clean(x)), "evaluation": Batches(x[:30] + 0.1, clean(x[:30]))}
+        splits = {"train": split(x, clean(x)), "evaluation": split(x[:30] + 0.1, clean(x[:30]))}
     fits = {"clean": fit(model=clean.eval()), "adversarial": fit(model=adversarial.eval())}
     return bench(fits, classes=None, splits=splits, loss=squared, **changes)
 
@@ -172,7 +165,7 @@ def test_a_limit_spreads_samples_and_the_picture_takes_at_most_512() -> None:
     assert (found.details["n"], found.details["plane"]["samples"]) == (1200, 512)
     few = measured(Connectivity(epochs=2, grid=2, points=3, limit=12).measure(given)["barrier"])
     assert (few.details["n"], few.details["plane"]["samples"]) == (12, 12)
-    spread = Batches(given.splits["train"].x[::100], given.splits["train"].y[::100])  # type: ignore[attr-defined]
+    spread = split(*given.splits["train"].spread(12))
     thinned = replace(given, splits={"train": spread, "evaluation": given.splits["evaluation"]})
     same = measured(Connectivity(epochs=2, grid=2, points=3).measure(thinned)["barrier"])
     assert few.value == pytest.approx(same.value)
@@ -195,7 +188,7 @@ def test_running_statistics_that_are_off_make_no_step_at_the_ends() -> None:
     y = torch.randn(60, 2, generator=torch.Generator().manual_seed(1))
     fits = {"clean": fit(model=models[0]), "adversarial": fit(model=models[1])}
     before = [{name: value.clone() for name, value in model.state_dict().items()} for model in models]
-    given = bench(fits, classes=None, splits={"train": Batches(x, y), "evaluation": Batches(x[:20], y[:20])}, loss=squared)
+    given = bench(fits, classes=None, splits={"train": split(x, y), "evaluation": split(x[:20], y[:20])}, loss=squared)
     found = measured(Connectivity(epochs=2, grid=2, points=5).measure(given)["barrier"])
     with torch.no_grad():
         own = [float(squared(model(x), y).mean()) for model in models]

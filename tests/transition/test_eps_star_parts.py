@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from diagnosis import bench, by_column, fit, prepared, ran
+from torch import nn
 
 from robustradar import CLEAN, Bench, Fit, FitNeed, Measured, Objective, Outcome, Skipped, Task, Threat, UsageError
 from robustradar.errors import Failure
@@ -15,8 +17,9 @@ from robustradar.execute import Execution
 from robustradar.numerics.problem import UnavailableError
 from robustradar.values import FitSpec, Ref
 from robustradar_transition import course
-from robustradar_transition.course import Found
+from robustradar_transition.course import Clean, Found
 from robustradar_transition.eps_star import EpsStar, _outcome
+from robustradar_transition.expansion import rise
 from robustradar_transition.strength import CriticalStrength, critical_strength
 from robustradar_transition.training import TRIALS, Trainer, fine_tuner, range_test
 
@@ -143,6 +146,29 @@ def test_fine_tuning_is_a_share_of_the_recipe() -> None:
     need = fine_tuner(EpsStar(objective="trades", attack="fgm"), fit(epochs=4, lr=0.3), clean).need(Threat(2.0, 0.7, None))
     assert (need.attack, need.objective) == ("native/fgm", Objective(1.0, "trades", 6.0))
     assert fine_tuner(EpsStar(inner="native/apgd"), fit(epochs=4, lr=0.3), clean).attack == "native/apgd"
+
+
+@pytest.mark.parametrize(
+    ("metric", "flags"),
+    [
+        (EpsStar(method="hermite", lr=0.1), ("zero-gradients:2/5",)),
+        (EpsStar(method="hermite", objective="trades", lr=0.1), ()),  # which has no slope
+        (EpsStar(method="fast", points=1, lr=0.1), ()),  # which does not use it
+    ],
+)
+def test_hermite_says_which_share_of_the_samples_has_no_slope(metric: EpsStar, flags: tuple[str, ...]) -> None:
+    """By saturation: a ReLU that two of five samples do not pass, so that the mean of the others' slopes, 2, comes out as 1.2."""
+    model, x = nn.Sequential(nn.ReLU(), nn.Linear(1, 1, bias=False)), torch.tensor([[-2.0], [-1.0], [1.0], [2.0], [3.0]])
+    nn.init.constant_(model[1].weight, 2.0)
+    clean = fit(({"train_objective_loss": 0.0},), model, lr=0.1)
+    given: dict[str, Any] = {"train": lambda need: clean, "attack": lambda need: need.threat.eps, "loss": lambda z, y: z[:, 0]}
+    given |= {"losses": lambda model, x, y, objective, eps: torch.full((5,), 2.0 * eps), "splits": {"train": [(x, x)]}}
+    there = bench({"clean": clean}, threat=Threat(math.inf, 0.1, None), **given)
+    assert rise(there, clean, None).slopes.tolist() == [0, 0, 2, 2, 2]
+    found = course.trained(
+        metric, there, Clean(clean, np.zeros(5), np.full(20, 0.5), np.ones(20)), critical_strength([(0, 0.0), (0.2, 0.6)], 0.5)
+    )
+    assert (found.details["fit"], found.flags) == ("hermite" if metric.method == "hermite" else "isotonic", flags)
 
 
 # What becomes of a finding
@@ -297,15 +323,16 @@ def test_given_weights_leave_the_expansion(tmp_path: Path) -> None:
 def test_a_killed_search_finds_its_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = DIGITS | {"recipe": "quick:epochs=30,lr=0.03"}
     undisturbed = ran(tmp_path / "one", METRIC + "points=2", **study)
-    fit_further, asked = Execution.fit_further, list[str]()
+    fit, asked = Execution.fit, list[str]()
 
     def killed(run: Execution, spec: FitSpec) -> None:
-        asked.append(spec.key)
+        if spec.key not in run.ahead and not run.store.has_fit(spec.key):  # it was not planned, but asked for
+            asked.append(spec.key)
         if len(asked) == 4:
             raise KeyboardInterrupt
-        fit_further(run, spec)
+        fit(run, spec)
 
-    monkeypatch.setattr(Execution, "fit_further", killed)
+    monkeypatch.setattr(Execution, "fit", killed)
     with pytest.raises(KeyboardInterrupt):
         ran(tmp_path / "two", METRIC + "points=2", **study)
     monkeypatch.undo()

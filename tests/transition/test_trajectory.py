@@ -192,7 +192,7 @@ def test_snapshots_are_states_of_the_whole_training(tmp_path: Path) -> None:
     model, known, data = initial(DIGITS)
     (clean,) = (one for one in known.plan.fits if not one.objective.adversarial)
     torch.manual_seed(clean.seed)
-    loop = begin(clean, model, known.catalog.bound("recipe", clean.recipe, Recipe), data, None)
+    loop = begin(clean, model, known.catalog.bound("recipe", clean.recipe, Recipe), data, None, "architecture test")
     for stop in (1, 2):
         loop.epoch()
         state = loop.network.state_dict()

@@ -264,3 +264,17 @@ def test_a_cells_row_says_its_state() -> None:
     ):
         row = Score("a", "m", column, outcome).json()
         assert (row["state"], row["value"], row["reason"]) == (state, None, reason)
+
+
+@pytest.mark.parametrize(
+    ("found", "bound"),
+    [
+        (Measured(0.1, low=0.1), "low"),
+        (Measured(0.1, high=0.1), "high"),
+        (Measured(0.1, low=0.1, high=0.1), None),
+        (Measured(0.1, low=0.05), None),
+        (Measured(0.1), None),
+    ],
+)
+def test_a_value_that_equals_its_only_end_is_a_bound(found: Measured, bound: str | None) -> None:
+    assert found.bound == bound
