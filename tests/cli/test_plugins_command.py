@@ -102,7 +102,7 @@ def test_list_of_studies_shows_ones_own_too(run: Run) -> None:
     assert rows["small"] == {"id": "small", "data": "", "threat": "", "candidates": 1, "metrics": 1, "seeds": 3}
     shown = run("plugins list study").out.splitlines()
     assert shown[0].split() == ["id", "data", "threat", "candidates", "metrics", "seeds"]
-    assert shown[2].split() == ["quickstart", "native/digits", "linf", "0.1", "7", "6", "2"]
+    assert shown[2].split() == ["quickstart", "native/digits", "linf", "0.1", "7", "6", "3"]
 
 
 def test_list_of_a_kind_shows_ones_own_aliases(run: Run) -> None:
