@@ -142,7 +142,7 @@ def attacked(document: Document, candidate: str) -> Quantity | None:
 
 _PRICES = (("larger price", partial(scalar, column="price")), ("larger price in accuracy", partial(scalar, column="price_accuracy")))
 # By the influence function. Along strengths it says nothing: it is their square times the same number.
-_FORETOLD = ("larger price foretold", partial(scalar, column="delta_influence"))
+_PREDICTED = ("larger price predicted", partial(scalar, column="delta_influence"))
 
 
 def tension(document: Document) -> list[Finding]:
@@ -161,7 +161,7 @@ def capacity(document: Document) -> list[Finding]:
     names = candidates(document)
     return [
         _finding(f"more capacity: {more}", ", ".join(names), [read(document, name) for name in names], climbed)
-        for more, read in (("better clean", clean), ("better under attack", robust), *_PRICES, _FORETOLD)
+        for more, read in (("better clean", clean), ("better under attack", robust), *_PRICES, _PREDICTED)
     ]
 
 

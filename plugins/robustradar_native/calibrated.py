@@ -1,4 +1,4 @@
-"""Ranks candidates by the truth that their places in chosen columns foretell, as some candidates with a known truth teach it."""
+"""Ranks candidates by the truth that their places in chosen columns predict, as some candidates with a known truth teach it."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ class Calibrated(Ranker):
         rows = self._rows(fit, features, places.placed, labels)
         notes, details = _account(fit, truth, found)
         values, spreads = calibration.predicted(fit, features)
-        foretold = {name: {"value": float(v), "sd": float(s)} for name, v, s in zip(places.placed, values, spreads, strict=True)}
-        details["predictions"] = dict(sorted(foretold.items()))
+        predicted = {name: {"value": float(v), "sd": float(s)} for name, v, s in zip(places.placed, values, spreads, strict=True)}
+        details["predictions"] = dict(sorted(predicted.items()))
         return Ranking(rows, found.names, found.unranked, (*notes, *unused), details, "predicted truth")
 
     def _rows(
@@ -138,10 +138,10 @@ def _account(fit: Calibration, truth: NDArray[np.float64], found: Choice) -> tup
         f"Calibrated by {L} labels: scores are the predicted truth, ±{1.96 * fit.sd:.3g} at best, and of labelled candidates their own.",
         f"Truth gained from last to first place: {shown}"
         + (" (equal: the labels do not tell the columns apart)." if math.isinf(fit.lam) and len(found.keys) > 1 else "."),
-        f"Each label foretold by the others: Kendall's tau {f'{tau:.2f}{ends}' if known else 'undefined'}, R2 {r2:.2f}.",
+        f"Each label predicted by the others: Kendall's tau {f'{tau:.2f}{ends}' if known else 'undefined'}, R2 {r2:.2f}.",
     ]
     if r2 <= 0:
-        notes.append("These columns foretell the labels no better than the labels' mean does: do not rely on this order.")
+        notes.append("These columns predict the labels no better than the labels' mean does: do not rely on this order.")
     return tuple(notes), details
 
 

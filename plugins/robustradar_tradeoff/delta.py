@@ -33,7 +33,7 @@ class Delta(ByCurvature, Metric):
     """What adversarial training at the study's strength costs on clean inputs, three ways, from the two ends of the trade-off curve.
 
     With d = θ̂_ε − θ̂: `delta_exact` is α(θ̂_ε) − α(θ̂) on the evaluation split, `delta_quadratic` ½ dᵀH_e d, `delta_first_order`
-    ∇αᵀd + ½ dᵀH_e d. `ifa_cosine` and `ifa_length_ratio` say how well ε·IFA foretold d: the cosine between them, and their
+    ∇αᵀd + ½ dᵀH_e d. `ifa_cosine` and `ifa_length_ratio` say how well ε·IFA predicted d: the cosine between them, and their
     lengths' ratio (1 and 1 for small ε on a convex problem). The quadratics see parameters only, not BatchNorm's statistics.
     """
 
@@ -85,7 +85,7 @@ class Delta(ByCurvature, Metric):
         from robustradar.numerics.problem import UnavailableError
 
         if bench.threat.eps == 0 or not d.any():
-            return {name: Skipped("nothing to foretell: eps is 0, or both networks are the same") for name in _BY_INFLUENCE}
+            return {name: Skipped("nothing to predict: eps is 0, or both networks are the same") for name in _BY_INFLUENCE}
         try:
             found = analysed(bench, clean, asked(self, bench))
         except UnavailableError as error:

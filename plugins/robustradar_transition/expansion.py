@@ -1,6 +1,6 @@
 """Critical attack strength with no adversarial training: the adversarial training loss to second order around the clean network.
 
-RobustRadar's own, not [P]'s. At the weights theta + eps·IFA, which [T, Theorem 1] foretells of adversarial training at strength eps,
+RobustRadar's own, not [P]'s. At the weights theta + eps·IFA, which [T, Theorem 1] predicts of adversarial training at strength eps,
 that loss is R + eps·S + eps²·A + O(eps³), and all three numbers are had at the clean network.
 """
 
@@ -23,7 +23,7 @@ from robustradar_transition.link import Floats, parabola
 from robustradar_transition.sampled import resampled
 from robustradar_transition.strength import interval
 
-# Chosen here: where the loss at the foretold weights has risen by a tenth more or less than foretold, eps_star is off by about as much.
+# Chosen here: where the loss at the predicted weights has risen by a tenth more or less than predicted, eps_star is off by about as much.
 _REGIME = 0.1
 
 
@@ -64,7 +64,7 @@ class Expansion:
         relief: What the weights' answer takes off it: Phiᵀ(H_t + mu I)⁻¹Phi + (lambda + mu)·norm(IFA, 2)².
         damping: mu.
         share: eps²·A over eps·S at `value`; None without one.
-        shown: How much the loss rises at the weights theta + value·IFA under attack, over the rise that is foretold; None without a rise.
+        shown: How much the loss rises at the weights theta + value·IFA under attack, over the rise that is predicted; None without a rise.
         flags: What is to be known of it.
     """
 
@@ -130,7 +130,7 @@ def expanded(bench: Bench, fit: Fit, asked: Asked, evaluation: Floats) -> Expans
 
     The interval is a bootstrap over training samples (R and s together) and evaluation samples (the threshold); Phi, IFA, c and with them A
     are held. Whether the expansion holds as far as `value` is seen by an attack of that strength on a network with the weights
-    theta + value·IFA: where the loss rises by a tenth more or less than foretold, the flag ``outside-regime:<shown>`` says so.
+    theta + value·IFA: where the loss rises by a tenth more or less than predicted, the flag ``outside-regime:<shown>`` says so.
 
     Args:
         bench: What the metric has.

@@ -1,4 +1,4 @@
-"""`robustradar fidelity`: whether scores foretell a truth."""
+"""`robustradar fidelity`: whether scores predict a truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a score foretells what full adversarial training yields: judged on a table of truths, always beside trivial scores.
+"""Whether a score predicts what full adversarial training yields: judged on a table of truths, always beside trivial scores.
 
 `robustradar fidelity` calls this. From Python:
 

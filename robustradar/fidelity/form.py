@@ -151,7 +151,7 @@ def _missing(found: Fidelity) -> list[str]:
         if judgement.missing:
             reasons = sorted(judgement.reasons.items(), key=lambda reason: -reason[1])[:3]
             why = "; ".join(f"{' '.join(reason.split())[:_LENGTH]} ({count})" for reason, count in reasons)
-            flag = f" More than {100 * GAP:.0f} % are missing: who is left out may be who is hard to foretell." if judgement.flags else ""
+            flag = f" More than {100 * GAP:.0f} % are missing: who is left out may be who is hard to predict." if judgement.flags else ""
             total = judgement.missing + judgement.candidates
             words = f"{judgement.missing} of {total} candidates have no number and are left out: {why}.{flag}"
             together.setdefault(words, []).append(judgement.name)

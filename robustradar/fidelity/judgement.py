@@ -15,7 +15,7 @@ from robustradar.fidelity.truth import Truth
 from robustradar.values import JSON
 
 SCHEMA = "robustradar-fidelity/1"
-# More candidates without a number than this are flagged: who is left out may be who is hard to foretell.
+# More candidates without a number than this are flagged: who is left out may be who is hard to predict.
 GAP = 0.05
 # More scores than this are remarked on; chosen here: of five scores that are worth the same, the best looks better by about one standard
 # deviation of its tau.
@@ -201,7 +201,7 @@ def judged(truth: Truth, scores: Sequence[Judgeable], sizes: Floats | None, seed
     """Judges scores, trivial ones and others alike.
 
     Args:
-        truth: What they are to foretell.
+        truth: What they are to predict.
         scores: Each with a value for every candidate, or none.
         sizes: Parameter counts [C] for size-matched pairs, nan where not known; None: no such slice.
         seed: Of bootstrap, pools and noise.
@@ -235,7 +235,7 @@ class _Court:
     """The truth with what all scores share: slices, resamples and pools.
 
     Args:
-        truth: What is to be foretold.
+        truth: What is to be predicted.
         slices: Of it.
         seed: Of all chance.
     """

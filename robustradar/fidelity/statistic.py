@@ -1,4 +1,4 @@
-"""How well a score foretells a truth: Kendall's tau over sets of pairs, one bootstrap for all scores, what choosing loses, and ceilings.
+"""How well a score predicts a truth: Kendall's tau over sets of pairs, one bootstrap for all scores, what choosing loses, and ceilings.
 
 NumPy and SciPy only. All arrays have one entry a candidate, and of scores and truths alike more is better. Draws come from generators made
 from the given seed: equal arguments give equal numbers.

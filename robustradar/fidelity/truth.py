@@ -245,7 +245,7 @@ def _spaced(n: int, size: int, offset: float) -> Iterator[int]:
 
 
 def _checked(truth: Truth) -> Truth:
-    """The truth, if there is an order to foretell.
+    """The truth, if there is an order to predict.
 
     Raises:
         UsageError: There are too few candidates, or they are all alike.
@@ -257,6 +257,6 @@ def _checked(truth: Truth) -> Truth:
     if np.all(truth.values == truth.values[0]):
         column = truth.reading.truth
         raise UsageError(
-            f"{truth.file}: {column}: got {truth.values[0]:g} for all {n} candidates, expected a spread: there is no order to foretell."
+            f"{truth.file}: {column}: got {truth.values[0]:g} for all {n} candidates, expected a spread: there is no order to predict."
         )
     return truth

@@ -1,4 +1,4 @@
-"""Figures of curvature: the ends and the density of the Hessians' spectra, and the price of robustness that they foretell."""
+"""Figures of curvature: the ends and the density of the Hessians' spectra, and the price of robustness that they predict."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robustradar.report.view import measured_cell
 from robustradar.values import Column, Measured
 
 _SPLITS = ("training loss", "evaluation loss")
-_PRICES = ("bound by the spectra", "foretold by influence", "exact, by training")
+_PRICES = ("bound by the spectra", "predicted by influence", "exact, by training")
 _BARS = 40
 # Chosen here: closer to 0 than this share of the largest, the quadrature does not tell signs.
 _NEAR = 0.01
@@ -109,7 +109,7 @@ def _interval(found: Measured) -> tuple[float, float] | None:
 
 
 def prices(document: Document) -> Figure | None:
-    """The price of robustness that clean training foretells, within its bound, beside the exact one."""
+    """The price of robustness that clean training predicts, within its bound, beside the exact one."""
     rows, cells = [], []
     for _, candidate in first(document):
         low, high = (anywhere(document, candidate, f"bound_{end}") for end in ("low", "high"))
@@ -126,7 +126,7 @@ def prices(document: Document) -> Figure | None:
     told = "; ".join(f"{r.name}: {_PRICES[i.kind]} {number(i.value)}" for r in rows for i in r.items if i.value is not None)
     drawing = ranges(rows, _PRICES, Axis("clean loss, logarithmic away from 0", bent=True))
     caption = f"What adversarial training at the study's strength adds to the clean loss, with 95 % intervals.{of(document)}"
-    panel = Panel("price", "The foretold price and its bound", f"{told or 'Bounds alone'}.", drawing)
+    panel = Panel("price", "The predicted price and its bound", f"{told or 'Bounds alone'}.", drawing)
     heads = (Head("candidate", words=True), *map(Head, _PRICES))
     key = "Bars at marks are 95 % intervals."
-    return Figure("The foretold price", caption, key, (panel,), (Grid("Added clean loss", heads, tuple(cells)),))
+    return Figure("The predicted price", caption, key, (panel,), (Grid("Added clean loss", heads, tuple(cells)),))

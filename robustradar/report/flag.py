@@ -33,7 +33,7 @@ MEANING = {
     "decoupled-decay": "training's weight decay was decoupled from the gradient (AdamW), so the Hessian does not have it",
     "smoothed-labels": "training smoothed the labels; second derivatives are of the plain loss",
     "augmented": "training augmented its inputs; second derivatives are of the loss on the plain ones",
-    "outside-regime": "attacked at this strength, the foretold weights lose this multiple of the rise that the expansion foretells",
+    "outside-regime": "attacked at this strength, the predicted weights lose this multiple of the rise that the expansion predicts",
     "running-training-losses": "training losses are means over an epoch, in training mode: they lag behind, most so in early epochs",
     "ended-early": "training ended after so many epochs of its schedule, so the last epoch is not the schedule's end",
     "one-step-is-as-good": "at no strength does the study's attack find more than the one trained with, so a collapse could not be seen",

@@ -35,7 +35,7 @@ def rows(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_a_truth_is_made_and_foretold(run: Run, tiny: str, truth: Path) -> None:
+def test_a_truth_is_made_and_predicted(run: Run, tiny: str, truth: Path) -> None:
     made = rows(truth)
     assert truth.read_text().splitlines()[0] == COLUMNS
     assert [row["candidate"] for row in made] == list(CANDIDATES)

@@ -184,7 +184,7 @@ def test_what_is_missing_is_left_out_counted_and_flagged() -> None:
     assert next(d for d in speed.differences if d.slice == "all").tau == 0
     assert (
         "speed: 3 of 13 candidates have no number and are left out: training: diverged (2); too flat (1). "
-        "More than 5 % are missing: who is left out may be who is hard to foretell."
+        "More than 5 % are missing: who is left out may be who is hard to predict."
     ) in text(found)
     assert "s: 2 of 13 candidates have no number and are left out: no number in t.csv (2)." in text(found)
     assert "10 of 13" in text(found)

@@ -46,7 +46,7 @@ def test_nothing_is_loaded_and_names_are_text() -> None:
 
 def test_the_page_says_what_the_table_says() -> None:
     text = page(made())
-    assert "<h1>Do the scores foretell the truth?</h1>" in text
+    assert "<h1>Do the scores predict the truth?</h1>" in text
     assert "Noise ceiling: 0.9" in text
     assert text.count("<figure>") == 1
     assert "1 of 5 scores, whose cost is not known or that come after the first 30, are not shown." in text

@@ -109,7 +109,7 @@ WRONG = [
     (
         "candidate,truth\n" + "".join(f"c{i},0.5\n" for i in range(6)),
         {},
-        "t.csv: truth: got 0.5 for all 6 candidates, expected a spread: there is no order to foretell.",
+        "t.csv: truth: got 0.5 for all 6 candidates, expected a spread: there is no order to predict.",
     ),
     (many(6), {"spent": ("truth",)}, "--score-cost: got 'truth', expected COLUMN=N or COLUMN+COLUMN=N, such as accuracy=20000000."),
     (many(6), {"spent": ("truth=-1",)}, "--score-cost: got 'truth=-1', expected COLUMN=N or COLUMN+COLUMN=N, such as accuracy=20000000."),

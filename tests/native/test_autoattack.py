@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from robustradar import Victim
@@ -83,6 +84,28 @@ def test_fab_finds_the_nearest_wrong_point_of_a_linear_model(victim: Make, p: fl
     for scale, found in ((1.1, True), (0.95, False)):
         v = victim(model, p, scale * distance, bounds)
         assert bool(broken(v, fab(v, x, y, 20, 0), y).all()) == found
+
+
+def test_breaks_just_what_can_be_broken_of_a_linear_model(victim: Make) -> None:
+    """Ten classes in the box [0, 1]: the worst case for every other class is a corner of ball and box, so robustness is known exactly."""
+    data = load_digits()
+    x = torch.tensor(data.images, dtype=torch.float32)[:, None] / 16
+    y = torch.tensor(data.target)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    with torch.no_grad():
+        regression = torch.linalg.lstsq(nn.functional.pad(x.flatten(1), (0, 1), value=1.0), nn.functional.one_hot(y).float())
+        model[1].weight.copy_(regression.solution[:-1].T)
+        model[1].bias.copy_(regression.solution[-1])
+    x, y, eps = x[:128], y[:128], 0.04
+    theta = model[1].weight - model[1].weight[y].unsqueeze(1)  # [samples, classes, features]
+    pixels = x.flatten(1).unsqueeze(1)
+    gain = (theta.clamp(min=0) * (1 - pixels).clamp(max=eps) - theta.clamp(max=0) * pixels.clamp(max=eps)).sum(2)
+    outputs = model(x)
+    others = nn.functional.one_hot(y, 10) == 0
+    breakable = ((outputs - outputs.gather(1, y[:, None]) + gain) > 0)[others].view(len(x), 9).any(1)
+    v = victim(model.requires_grad_(False), INF, eps)
+    assert torch.equal(broken(v, AutoAttack(steps=20, queries=50).perturb(v, x, y), y), breakable)
+    assert 20 < breakable.sum() < 108
 
 
 def test_equal_seeds_give_equal_points_and_global_chance_is_left_alone(victim: Make, digits: Digits) -> None:

@@ -110,7 +110,7 @@ def test_it_says_what_the_labels_taught(tmp_path: Path) -> None:
         f"Calibrated by 16 labels: scores are the predicted truth, ±{1.96 * details['sd']:.3g} at best, "
         "and of labelled candidates their own.",
         f"Truth gained from last to first place: good {good:+.3g}, low {low:+.3g}, noise {noise:+.3g}.",
-        f"Each label foretold by the others: Kendall's tau {tau:.2f} [{lower:.2f}, {upper:.2f}], R2 {r2:.2f}.",
+        f"Each label predicted by the others: Kendall's tau {tau:.2f} [{lower:.2f}, {upper:.2f}], R2 {r2:.2f}.",
     )
 
 
@@ -126,13 +126,13 @@ def test_columns_that_agree_are_weighted_alike_and_it_says_so(tmp_path: Path) ->
     assert ranking.notes[1] == f"Truth gained from last to first place: {expected}"
 
 
-def test_columns_that_foretell_nothing_are_told(tmp_path: Path) -> None:
+def test_columns_that_predict_nothing_are_told(tmp_path: Path) -> None:
     rng = np.random.default_rng(8)
     table = scored({f"n{i:02}": {NOISE: float(rng.random())} for i in range(16)})
     truth = {f"n{i:02}": float(rng.normal()) for i in range(16)}
     ranking = Calibrated(labels=labelled(tmp_path, truth, sorted(truth))).rank(table)
     assert ranking.details["left_out_r2"] <= 0
-    assert ranking.notes[-1] == "These columns foretell the labels no better than the labels' mean does: do not rely on this order."
+    assert ranking.notes[-1] == "These columns predict the labels no better than the labels' mean does: do not rely on this order."
 
 
 def test_labels_that_contradict_every_column_do_not_calibrate(tmp_path: Path) -> None:

@@ -44,13 +44,13 @@ def cells(name: str, place: int) -> list[dict[str, Any]]:
     critical = 0.04 - 0.001 * (place % 20)
     density = {"values": [-0.2, 0.0, 1.0, 30.0], "weights": [0.1, 0.6, 0.2, 0.1]}
     loss = {"unit": "loss", "direction": "lower"}
-    foretold = {"low": 0.2, "high": 0.4, "flags": ["damping-raised:0.3", "my-own"], "details": {"density": density}}
+    predicted = {"low": 0.2, "high": 0.4, "flags": ["damping-raised:0.3", "my-own"], "details": {"density": density}}
     return [
         cell(name, "baselines/clean-accuracy", "clean_accuracy", accuracy, **percent, **ends),
         cell(name, "tradeoff/toc", "toc_hypervolume", 0.5 + 0.01 * place, **percent, details={"curve": curve} if curve else {}),
         cell(name, "transition/eps-star", "eps_star", critical, **strength, details=course(critical)),
         cell(name, "transition/eps-star", "eps_star_bound", 0.02, unit="strength"),
-        cell(name, "tradeoff/influence", "delta_influence", 0.3, **loss, **foretold),
+        cell(name, "tradeoff/influence", "delta_influence", 0.3, **loss, **predicted),
         cell(name, "tradeoff/influence", "bound_low", -0.5, unit="loss"),
         cell(name, "tradeoff/influence", "bound_high", 12.0, unit="loss"),
         *(

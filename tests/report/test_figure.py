@@ -24,7 +24,7 @@ TITLES = [
     "Where the losses cross",
     "Ends of the Hessian's spectrum",
     "Density of the Hessian's spectrum",
-    "The foretold price",
+    "The predicted price",
     "Training",
 ]
 

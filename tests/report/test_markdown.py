@@ -57,7 +57,7 @@ def test_it_answers_in_this_order() -> None:
     assert seen.texts["h2"] == ["Which to take, and how sure", "Why", "What it cost", "What not to trust", "How to repeat it"]
     assert seen.texts["h3"] == [
         *("Strengths and weaknesses", "What robustness costs", "Critical attack strength", "Where the losses cross"),
-        *("Ends of the Hessian's spectrum", "Density of the Hessian's spectrum", "The foretold price", "Training"),
+        *("Ends of the Hessian's spectrum", "Density of the Hessian's spectrum", "The predicted price", "Training"),
     ]
     assert seen.texts["summary"] == ["All numbers", "Cost of each candidate", "Trained networks and their keys in the store"]
 

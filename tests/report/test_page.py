@@ -218,7 +218,7 @@ def test_what_is_known_of_the_metrics_is_told_and_what_is_not() -> None:
     assert "baselines/clean-accuracy: τ .79 on others' networks. " in text
     assert "tradeoff/toc, transition/eps-star, tradeoff/delta: nothing is known. " in text
     assert "tradeoff/influence: no use was found. " in text
-    assert "baselines/parameters:" not in text, "a metric that has no direction foretells nothing"
+    assert "baselines/parameters:" not in text, "a metric that has no direction predicts nothing"
 
 
 def test_broken_plugins_are_told() -> None:

@@ -170,7 +170,7 @@ def test_where_samples_have_no_derivatives_their_mean_has(lab: Lab) -> None:
         assert not any(flag.startswith("curvature") for flag in part.flags), "double backward is exact"
 
 
-# What ε·IFA foretold
+# What ε·IFA predicted
 
 
 def test_the_move_is_compared_with_ifa(lab: Lab) -> None:
@@ -218,7 +218,7 @@ def test_without_strength_there_is_no_price(lab: Lab) -> None:
     for name in ("delta_exact", "delta_exact_accuracy", "delta_quadratic", "delta_first_order"):
         outcome = measured(found[name])
         assert (outcome.value, outcome.low, outcome.high) == (0, 0, 0)
-    reason = Skipped("nothing to foretell: eps is 0, or both networks are the same")
+    reason = Skipped("nothing to predict: eps is 0, or both networks are the same")
     assert found["ifa_cosine"] == found["ifa_length_ratio"] == reason
 
 

@@ -1,4 +1,4 @@
-"""[T, Theorem 1] through the whole product: as ε → 0, what adversarial training does to converged networks is what IFA foretold."""
+"""[T, Theorem 1] through the whole product: as ε → 0, what adversarial training does to converged networks is what IFA predicted."""
 
 import math
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ def theta(result: Result) -> list[NDArray[np.float64]]:
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_training_answers_a_small_attack_as_ifa_foretold(lab: Lab, case: Case, norm: str) -> None:
+def test_training_answers_a_small_attack_as_ifa_predicted(lab: Lab, case: Case, norm: str) -> None:
     errors, ratios = [], []
     for eps in STRENGTHS:
         found, result = run(lab, case, norm, eps)
@@ -89,7 +89,7 @@ def test_training_answers_a_small_attack_as_ifa_foretold(lab: Lab, case: Case, n
         ifa_norm = found["influence ifa_norm"]
         assert found["delta ifa_length_ratio"] == pytest.approx(eps * ifa_norm / np.linalg.norm(after - before), rel=1e-6)
         errors.append(off(found))
-        # With a ridge the price that IFA foretells is that of the whole objective, whose gradient is zero at the clean fit.
+        # With a ridge the price that IFA predicts is that of the whole objective, whose gradient is zero at the clean fit.
         exact = found["delta delta_exact"] + case.ridge / 2 * (after @ after - before @ before)
         ratios.append((found["influence delta_influence"] + case.ridge / 2 * (eps * ifa_norm) ** 2) / exact)
     assert all(fit.record.flags == () for fit in result.fits), "both networks are at their minimum"

@@ -195,9 +195,9 @@ def test_a_finding_becomes_a_number_a_bound_or_a_reason() -> None:
     turning = "beyond-grid: the parabola turns before it reaches the clean evaluation loss, 0.5"
     expansion = {"fit": "expansion", "points": [], "threshold": 0.5}
     assert _outcome(Found(None, None, None, "beyond-grid", (), expansion)) == Skipped(turning)
-    foretold = _outcome(Found(0.3, 0.2, None, "extrapolated", ("outside-regime:2",), expansion))
-    assert isinstance(foretold, Measured)
-    assert foretold.flags == ("outside-regime:2",), "that an expansion extrapolates is no news"
+    predicted = _outcome(Found(0.3, 0.2, None, "extrapolated", ("outside-regime:2",), expansion))
+    assert isinstance(predicted, Measured)
+    assert predicted.flags == ("outside-regime:2",), "that an expansion extrapolates is no news"
 
 
 def test_one_step_training_is_fooled_where_the_attack_finds_twice_its_loss() -> None:

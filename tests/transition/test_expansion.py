@@ -155,7 +155,7 @@ def orders(errors: list[float]) -> list[float]:
 @pytest.mark.parametrize(
     ("build", "p", "ridge"), [(line, 1.5, 0.0), (line, math.inf, 0.05), (softplus, 2.0, 0.05), (softplus, math.inf, 0.0)]
 )
-def test_it_is_the_dense_expansion_at_the_foretold_weights(build: Callable[[], nn.Module], p: float, ridge: float) -> None:
+def test_it_is_the_dense_expansion_at_the_predicted_weights(build: Callable[[], nn.Module], p: float, ridge: float) -> None:
     case, mu = Case(build, p, ridge), 0.4
     theta = case.theta
     found = case.expanded(mu, float(case.losses(theta, case.x, case.y).mean()) + 0.05)
@@ -355,7 +355,7 @@ def test_a_loss_that_is_not_finite_is_no_start() -> None:
 # What it says of itself
 
 
-def test_the_regime_is_seen_by_an_attack_on_the_foretold_weights() -> None:
+def test_the_regime_is_seen_by_an_attack_on_the_predicted_weights() -> None:
     case = Case(line, 2.0).settled()
     R = case.expanded(0.0, 2.0).coefficients[0]
     near, far = case.expanded(0.0, R + 0.01), case.expanded(0.0, R + 50.0)
@@ -366,7 +366,7 @@ def test_the_regime_is_seen_by_an_attack_on_the_foretold_weights() -> None:
     flag = f"outside-regime:{far.shown:.3g}"
     assert far.flags == (flag,)
     assert meaning(flag) == (
-        f"{flag}: attacked at this strength, the foretold weights lose this multiple of the rise that the expansion foretells"
+        f"{flag}: attacked at this strength, the predicted weights lose this multiple of the rise that the expansion predicts"
     )
 
 

@@ -14,21 +14,8 @@ from robustradar.report.cell import number
 
 Run = Callable[[str], Any]
 
-STAGES = """
-defaults:
-  reporters: [csv]
-studies:
-  untrained:
-    metrics: [baselines/synflow]
-    tau: 0.65
-  short:
-    recipe: quick:epochs=1,lr=0.03
-    metrics: [clean-accuracy, fgsm-accuracy]
-    tau: 0.8
-  long:
-    recipe: quick:epochs=3,lr=0.03
-    metrics: [clean-accuracy]
-"""
+FILE = Path("stages.yaml")
+
 WIDTHS = " ".join(f"--arch mlp:width={width}" for width in (1, 2, 3, 4, 6, 8, 12, 16))
 
 FEW = " ".join(f"--arch mlp:width={width}" for width in (1, 2, 8, 16))
@@ -36,14 +23,6 @@ FEW = " ".join(f"--arch mlp:width={width}" for width in (1, 2, 8, 16))
 
 class Killed(BaseException):
     """As good as SIGKILL: nobody handles it."""
-
-
-@pytest.fixture
-def line(tiny: str) -> str:
-    """A funnel of three stages on tiny.npz, without candidates."""
-    Path("stages.yaml").write_text(STAGES)
-    options = tiny.replace("--recipe quick:epochs=2,lr=0.03 ", "")
-    return f"funnel untrained short long --registry stages.yaml {options}"
 
 
 def test_who_may_be_the_best_goes_on_and_everybody_is_told(run: Run, line: str) -> None:
@@ -82,8 +61,8 @@ def test_who_may_be_the_best_goes_on_and_everybody_is_told(run: Run, line: str) 
 
 
 def test_work_that_stages_share_counts_once(run: Run, line: str) -> None:
-    again = STAGES.replace("epochs=3", "epochs=1")
-    Path("stages.yaml").write_text(again)
+    again = FILE.read_text().replace("epochs=3", "epochs=1")
+    FILE.write_text(again)
     document = run(f"{line} {FEW} --json").json
     untrained, short, long = (stage["cost"]["forward"] + stage["cost"]["backward"] for stage in document["stages"])
     assert (untrained > 0, short > 0, long) == (True, True, 0)
@@ -159,7 +138,7 @@ def robustradar_architectures():
 def test_who_cannot_be_told_apart_stays(run: Run, line: str) -> None:
     Path("twins.py").write_text(TWINS)
     twins = " ".join(f"--arch twins/twin:name={name}" for name in "abcdefgh")
-    Path("stages.yaml").write_text(STAGES.replace("baselines/synflow", "clean-accuracy"))
+    FILE.write_text(FILE.read_text().replace("baselines/synflow", "clean-accuracy"))
     document = run(f"{line} --plugin twins.py {twins} --seeds 1 --json").json
     assert [len(stage["kept"]) for stage in document["stages"]] == [8, 8, 8]
     assert document["cut"] == []
@@ -220,79 +199,11 @@ def test_where_nobody_is_left_the_later_stages_are_not_run(run: Run, line: str) 
 
 def test_where_nothing_failed_and_nobody_is_ranked_no_failures_are_counted(run: Run, line: str) -> None:
     first = "metrics: [baselines/activations]\n    ranker: rank-mean:columns=nwot"
-    Path("stages.yaml").write_text(STAGES.replace("metrics: [baselines/synflow]", first))
+    FILE.write_text(FILE.read_text().replace("metrics: [baselines/synflow]", first))
     done = run(f"{line} --arch linear")  # no ReLU: skipped
     assert done.code == 3
     assert done.err.splitlines()[-1] == "Nobody could be ranked; the reasons are in the results."
     assert "papers/linear  untrained     nwot skipped: no nn.ReLU" in done.out
-
-
-# Where it is written
-
-
-def test_without_out_every_request_has_a_folder_of_its_own(run: Run, line: str) -> None:
-    def funnels() -> list[str]:
-        return sorted(path.name for path in Path("robustradar-results").iterdir())
-
-    line = line.replace("--out out", "")
-    assert run(f"{line} --arch linear").code == 0
-    (first,) = funnels()
-    assert re.fullmatch(r"funnel-[0-9a-f]{8}", first)
-    assert run(f"{line} --arch linear --json --quiet").code == 0
-    assert funnels() == [first]
-    assert run(f"{line.replace('untrained short', 'short')} --arch linear").code == 0
-    assert run(f"{line} --arch linear --tau short=0.7").code == 0
-    assert run(f"{line} --arch linear --keep-best 0.9").code == 0
-    assert run(f"{line} --arch mlp:width=2").code == 0
-    assert len(funnels()) == 5
-    for name in funnels():
-        document = json.loads((Path("robustradar-results") / name / "funnel.json").read_text())
-        folders = {Path(stage["folder"]).name for stage in document["stages"]}
-        assert {path.name for path in (Path("robustradar-results") / name).iterdir()} == {"funnel.json", "funnel.md", *folders}
-
-
-def test_stages_of_another_funnel_are_never_left_beside_its_own(run: Run, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def written() -> set[str]:
-        return {path.name for path in Path("out").iterdir()}
-
-    assert run(f"{line} --arch linear").code == 0
-    Path("out/notes.txt").write_text("mine")
-    assert run(f"{line.replace('untrained short', 'short')} --arch linear").code == 0
-    assert written() == {"funnel.json", "funnel.md", "1-short", "2-long", "notes.txt"}
-
-    def killed(result: Any, reporters: Any, folder: Path) -> Any:
-        raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr("robustradar.report.write.write", killed)
-        with pytest.raises(Killed):
-            run(f"{line} --arch mlp:width=2")
-    assert written() == {"funnel.json", "1-untrained", "notes.txt"}
-    document = json.loads(Path("out/funnel.json").read_text())
-    assert (document["stages"], [stage["name"] for stage in document["not_run"]]) == ([], ["untrained", "short", "long"])
-    assert run(f"{line.replace('untrained short', 'short')} --arch linear").code == 0
-    assert written() == {"funnel.json", "funnel.md", "1-short", "2-long", "notes.txt"}
-
-
-def test_what_no_funnel_wrote_is_left_alone(run: Run, line: str) -> None:
-    for name, text in {"out/9-mine/scores.json": "{}", "out/funnel.json": "no JSON", "list/funnel.json": "[]"}.items():
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text(text)
-    assert run(f"{line} --arch linear").code == 0
-    assert Path("out/9-mine/scores.json").read_text() == "{}"
-    assert run(f"{line.replace('--out out', '--out list')} --arch linear").code == 0
-
-
-def test_an_earlier_funnel_that_cannot_be_removed_is_told(run: Run, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run(f"{line} --arch linear").code == 0
-
-    def kept(path: Path) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("shutil.rmtree", kept)
-    done = run(f"{line} --arch linear")
-    told = "--out: out/1-untrained of an earlier funnel cannot be removed (Permission denied). Choose another folder."
-    assert (done.code, done.message) == (2, told)
 
 
 # Stopped and continued
@@ -369,7 +280,7 @@ def test_more_certainty_keeps_more(run: Run, line: str) -> None:
 
 
 def test_the_candidates_may_be_those_of_the_first_study(run: Run, line: str) -> None:
-    Path("stages.yaml").write_text(STAGES.replace("synflow]", "synflow]\n    architectures: [linear, 'mlp:width=2']"))
+    FILE.write_text(FILE.read_text().replace("synflow]", "synflow]\n    architectures: [linear, 'mlp:width=2']"))
     assert [stage["candidates"] for stage in run(f"{line} --json").json["stages"]] == [2, 2, 2]
 
 
@@ -437,8 +348,11 @@ def test_stages_of_the_same_data_load_them_once(run: Run, line: str, monkeypatch
     assert run(f"{line} {FEW} --dry-run").code == 0
     assert len(loads) == 1
     loads.clear()
-    Path("stages.yaml").write_text(
-        STAGES.replace("    tau: 0.8", "    tau: 0.8\n    data: digits").replace("[csv]", "[csv]\n  data: npz:path=tiny.npz")
+    FILE.write_text(
+        Path("stages.yaml")
+        .read_text()
+        .replace("    tau: 0.8", "    tau: 0.8\n    data: digits")
+        .replace("[csv]", "[csv]\n  data: npz:path=tiny.npz")
     )
     assert run(f"{line.replace('--data npz:path=tiny.npz ', '')} {FEW} --dry-run").code == 0
     assert [label.partition(":")[0] for label in loads] == ["native/npz", "native/digits"]
