@@ -1,7 +1,7 @@
 """RobustRadar: which architectures are worth adversarial training, how sure that is, and why.
 
 The names below are what plugins and scripts may use. ``robustradar.numerics`` holds free functions on tensors,
-``robustradar.analysis`` what metrics by curvature share.
+``robustradar.analysis`` what metrics by curvature share, ``robustradar.adapter`` what attacks of other libraries share.
 """
 
 from robustradar.contract.architecture import Architecture, architecture

@@ -14,7 +14,7 @@ import robustradar
 from robustradar.host import Plugin, source_digest
 
 # What decides numbers: changing it changes every key. A plugin's own files enter the keys of its own work beside it.
-ENGINE = ("training", "numerics", "judge", "analysis", "guard", "contract", "execute", "desk", "yielded", "trust")
+ENGINE = ("training", "numerics", "judge", "analysis", "adapter", "guard", "contract", "execute", "desk", "yielded", "trust")
 
 
 def engine(package: ModuleType = robustradar) -> str:

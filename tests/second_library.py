@@ -8,7 +8,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from robustradar import Victim
+from robustradar import Attack, Victim
+from robustradar.guard import generators_restored
 from robustradar.judge import Guarded
 
 
@@ -62,3 +63,22 @@ def assert_only_the_generator_matters(guard: Guarded, model: nn.Module, x: torch
     assert torch.equal(*results)
     assert not any(module.training for module in model.modules())
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def assert_every_generator_is_the_victim_s(attack: Attack, p: float) -> None:
+    """Python's, NumPy's and torch's global generators, as a network sees them under attack, follow the victim's and nothing else."""
+    model, x, y = trained()
+    drawn: list[tuple[float, float, float]] = []
+    hook = model.register_forward_hook(lambda *_: drawn.append((random.random(), np.random.rand(), float(torch.rand(())))))
+    firsts = []
+    for ambient, seed in ((1, 0), (2, 0), (2, 1)):
+        with generators_restored():
+            random.seed(ambient)
+            np.random.seed(ambient)
+            torch.manual_seed(ambient)
+            drawn.clear()
+            attack.perturb(victim(model, p, 0.1, seed=seed), x, y)
+        firsts.append(drawn[0])
+    hook.remove()
+    assert firsts[0] == firsts[1]
+    assert all(one != other for one, other in zip(firsts[1], firsts[2], strict=True))

@@ -10,33 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
-
-@dataclass(frozen=True)
-class Row:
-    """One attack.
-
-    Attributes:
-        name: The class in ``art.attacks.evasion``.
-        kind: What it really does, read in its source.
-        norms: The orders of its ball.
-        summary: What users read of it.
-        arguments: Its constructor's arguments, each ``argument`` or ``argument=source``. Sources are ``eps``, ``alpha`` (the step size),
-            ``norm`` and the parameters.
-        parameters: Parameters and their defaults; an attack with an ``alpha`` has ``relative_step`` besides.
-    """
-
-    name: str
-    kind: Literal["max_loss", "first_success", "min_norm"]
-    norms: tuple[float, ...]
-    summary: str
-    arguments: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-
+from robustradar.adapter import Row
 
 PARAMETERS: Mapping[str, Any] = {
     "steps": Annotated[int, Field(ge=1, description="Iterations; of a binary search, in each of its steps.")],
@@ -47,6 +25,7 @@ PARAMETERS: Mapping[str, Any] = {
     "binary_search_steps": Annotated[int, Field(ge=1, description="Steps of the search for the constant.")],
     "initial_const": Annotated[float, Field(gt=0, description="First weight of the misclassification against the distance.")],
 }
+# Arguments of the classes in ``art.attacks.evasion``, with ``norm`` as a further source.
 _BALL = "norm eps eps_step=alpha max_iter=steps"
 _BOTH = (math.inf, 2.0)
 

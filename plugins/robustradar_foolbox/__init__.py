@@ -8,7 +8,8 @@ import robustradar
 @robustradar.hookimpl
 def robustradar_attacks() -> tuple[robustradar.Attack, ...]:
     """The attacks of the table; Foolbox itself is imported when one runs, so that they are listed without it."""
-    from robustradar_foolbox.attack import declare
-    from robustradar_foolbox.table import ROWS
+    from robustradar.adapter import declared
+    from robustradar_foolbox.attack import FoolboxAttack
+    from robustradar_foolbox.table import PARAMETERS, ROWS
 
-    return tuple(map(declare, ROWS))
+    return tuple(declared(FoolboxAttack, row, PARAMETERS) for row in ROWS)

@@ -9,32 +9,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from robustradar import adapter
+
 
 @dataclass(frozen=True)
-class Row:
-    """One attack, which Foolbox has in a class a norm.
+class Row(adapter.Row):
+    """One attack, which Foolbox has in a class a norm, all with the same arguments.
 
     Attributes:
-        name: The classes' common part.
-        kind: What it really does, read in its source.
-        classes: Its class in ``foolbox.attacks`` by the norm's order.
-        summary: What users read of it.
-        arguments: The classes' arguments, each ``argument`` or ``argument=source``. Sources are ``share`` (the step size over ε) and the
-            parameters.
-        parameters: Parameters and their defaults; an attack with a ``share`` has ``relative_step`` besides.
+        form: The classes' name in ``foolbox.attacks``; {} stands for Linf, L2 or L1.
     """
 
-    name: str
-    kind: Literal["max_loss", "min_norm"]
-    classes: Mapping[float, str]
-    summary: str
-    arguments: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    form: str = ""
+
+    @property
+    def classes(self) -> Mapping[float, str]:
+        """Class by norm."""
+        return {p: self.form.format(f"L{p:g}") for p in self.norms or ()}
 
 
 PARAMETERS: Mapping[str, Any] = {
@@ -52,79 +48,87 @@ PARAMETERS: Mapping[str, Any] = {
     "init_epsilon": Annotated[float, Field(gt=0, description="First radius, in box widths.")],
 }
 _INF = math.inf
-
-
-def _family(suffix: str) -> Mapping[float, str]:
-    """A class a norm, named alike."""
-    return {_INF: f"Linf{suffix}", 2.0: f"L2{suffix}", 1.0: f"L1{suffix}"}
-
-
+_ANY = (_INF, 2.0, 1.0)
 _ITERATED = "steps rel_stepsize=share"
 
 ROWS = (
-    Row("FastGradient", "max_loss", _family("FastGradientAttack"), "One step of length ε along the gradient, or for linf its sign."),
+    Row(
+        "FastGradient",
+        "max_loss",
+        _ANY,
+        "One step of length ε along the gradient, or for linf its sign.",
+        form="{}FastGradientAttack",
+    ),
     Row(
         "BasicIterative",
         "max_loss",
-        _family("BasicIterativeAttack"),
+        _ANY,
         "Projected gradient ascent from the input; the projection rescales.",
         _ITERATED,
         {"steps": 10},
+        form="{}BasicIterativeAttack",
     ),
     Row(
         "ProjectedGradientDescent",
         "max_loss",
-        _family("ProjectedGradientDescentAttack"),
+        _ANY,
         "Projected gradient ascent from a random start; the projection rescales.",
         _ITERATED,
         {"steps": 40},
+        form="{}ProjectedGradientDescentAttack",
     ),
     Row(
         "MomentumIterative",
         "max_loss",
-        _family("MomentumIterativeFastGradientMethod"),
+        _ANY,
         "Projected gradient ascent with momentum; the projection rescales.",
         f"{_ITERATED} momentum",
         {"steps": 10, "momentum": 1.0},
+        form="{}MomentumIterativeFastGradientMethod",
     ),
     Row(
         "SparseL1Descent",
         "max_loss",
-        {1.0: "SparseL1DescentAttack"},
+        (1.0,),
         "Ascent along the largest gradients, projected on the l1 ball.",
         f"{_ITERATED} quantile",
         {"steps": 10, "quantile": 0.99},
+        form="SparseL1DescentAttack",
     ),
     Row(
         "DeepFool",
         "min_norm",
-        {_INF: "LinfDeepFoolAttack", 2.0: "L2DeepFoolAttack"},
+        (_INF, 2.0),
         "Steps to the nearest linearised boundary.",
         "steps candidates overshoot",
         {"steps": 50, "candidates": 10, "overshoot": 0.02},
+        form="{}DeepFoolAttack",
     ),
     Row(
         "CarliniWagner",
         "min_norm",
-        {2.0: "L2CarliniWagnerAttack"},
+        (2.0,),
         "Carlini and Wagner's smallest perturbation, by Adam and a binary search.",
         "steps stepsize binary_search_steps",
         {"steps": 100, "stepsize": 0.01, "binary_search_steps": 9},
+        form="{}CarliniWagnerAttack",
     ),
     Row(
         "EAD",
         "min_norm",
-        {1.0: "EADAttack"},
+        (1.0,),
         "Elastic-net attack.",
         "steps initial_stepsize=stepsize binary_search_steps regularization decision_rule",
         {"steps": 100, "stepsize": 0.01, "binary_search_steps": 9, "regularization": 0.01, "decision_rule": "L1"},
+        form="EADAttack",
     ),
     Row(
         "DDN",
         "min_norm",
-        {2.0: "DDNAttack"},
+        (2.0,),
         "Ascent on a sphere that shrinks where the answer is wrong and grows where it is right.",
         "steps init_epsilon gamma",
         {"steps": 100, "init_epsilon": 1.0, "gamma": 0.05},
+        form="DDNAttack",
     ),
 )

@@ -6,34 +6,14 @@ import math
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustradar import Victim
+from robustradar.adapter.unit import UnitBox
 from robustradar.numerics.balls import confine
 from robustradar_native.apgd import dlr, targeted, untargeted
 from robustradar_native.cascade import Member, cascade
 from robustradar_native.square import square
-
-
-class Unit(nn.Module):
-    """A model that takes inputs from [0, 1] to those of another: z -> model(low + (high - low) * z).
-
-    Args:
-        model: Maps [N, *shape] to [N, outputs].
-        low: What 0 stands for.
-        high: What 1 stands for.
-        device: Where inputs lie; torchattacks reads it off the first parameter.
-    """
-
-    def __init__(self, model: nn.Module, low: float, high: float, device: torch.device) -> None:
-        super().__init__()
-        self.anchor = nn.Parameter(torch.zeros((), device=device), requires_grad=False)
-        self.model, self.low, self.scale = model, low, high - low
-
-    def forward(self, z: Tensor) -> Tensor:
-        """The other model's outputs."""
-        outputs: Tensor = self.model(z * self.scale + self.low)
-        return outputs
 
 
 def autoattack(victim: Victim, x: Tensor, y: Tensor, steps: int, queries: int) -> Tensor:
@@ -94,17 +74,18 @@ def fab(victim: Victim, x: Tensor, y: Tensor, steps: int, targets: int) -> Tenso
     """
     import torchattacks
 
-    low, high = victim.bounds or (float(x.min()) - victim.eps, float(x.max()) + victim.eps)
+    box = victim.bounds or (float(x.min()) - victim.eps, float(x.max()) + victim.eps)
+    model = UnitBox(victim.model, x, box)
     seed = int(torch.randint(2**31, (), generator=victim.generator, device=victim.generator.device))
     attack = torchattacks.FAB(
-        Unit(victim.model, low, high, x.device).eval(),
+        model,
         norm="Linf" if math.isinf(victim.p) else "L2",
-        eps=victim.eps / (high - low),
+        eps=victim.eps / model.width,
         steps=steps,
         seed=seed,
         multi_targeted=targets > 0,
         n_classes=targets + 1,
     )
     with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):  # it reseeds the global generators
-        z = attack(((x - low) / (high - low)).contiguous(), y)
-    return x + confine(x, z * (high - low) + low - x, victim.p, victim.eps, victim.bounds)
+        z = attack(model.enter(x), y)
+    return x + confine(x, model.leave(z) - x, victim.p, victim.eps, victim.bounds)

@@ -8,8 +8,9 @@ import robustradar
 @robustradar.hookimpl
 def robustradar_attacks() -> tuple[robustradar.Attack, ...]:
     """All of torchattacks' attacks; the library itself is imported when one runs."""
-    from robustradar_torchattacks.attack import declare
-    from robustradar_torchattacks.table import ROWS
+    from robustradar.adapter import declared
+    from robustradar_torchattacks.attack import TorchAttack
+    from robustradar_torchattacks.table import PARAMETERS, ROWS
     from robustradar_torchattacks.wrapper import LGV_ATTACK, MULTI_ATTACK
 
-    return (*map(declare, ROWS), LGV_ATTACK, MULTI_ATTACK)
+    return (*(declared(TorchAttack, row, PARAMETERS) for row in ROWS), LGV_ATTACK, MULTI_ATTACK)

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-Kind = Literal["max_loss", "first_success", "min_norm"]
+from robustradar import adapter
 
 
 @dataclass(frozen=True)
-class Row:
-    """One attack.
+class Row(adapter.Row):
+    """One attack: its name is the class in torchattacks, its arguments are the constructor's, with ``norm`` as a further source.
 
     Attributes:
-        name: The class in torchattacks.
-        kind: What it really does, read in its source.
-        norms: The orders of its ball; None: no lp ball is its own, so that it is used under any, and is weak under all.
-        summary: What users read of it.
-        arguments: Its constructor's arguments, each ``argument`` or ``argument=source``. Sources are ``eps``, ``alpha`` (the step size),
-            ``norm``, ``seed``, ``classes`` and the parameters.
-        parameters: Parameters and their defaults; an attack with an ``alpha`` has ``relative_step`` besides.
-        min_classes: Fewest classes that it can do.
-        images: Whether it uses height and width.
         channels: Number of channels that its kernels are built for; None: any.
         square: Whether height and width must be the same.
         margin: How much wider than the data's box, as a share of it, the box is made that the attack sees.
@@ -33,14 +24,6 @@ class Row:
             and so comes to rest on the near side of the boundary.
     """
 
-    name: str
-    kind: Kind
-    norms: tuple[float, ...] | None
-    summary: str
-    arguments: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    min_classes: int = 2
-    images: bool = False
     channels: int | None = None
     square: bool = False
     margin: float = 0.0

@@ -1,13 +1,14 @@
-"""The unit box that torchattacks believes every input to lie in."""
+"""The unit box of images that torchattacks believes every input to lie in."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
+from robustradar.adapter.unit import UnitBox
 
-class UnitBox(nn.Module):
-    """A network as torchattacks expects it: inputs [N, C, H, W] in [0, 1], contiguous gradients, float32 logits.
+
+class ImageBox(UnitBox):
+    """A network as torchattacks expects it: inputs [N, C, H, W] in [0, 1], and a model of its own that it may copy and train.
 
     Args:
         model: The network, in evaluation mode.
@@ -20,32 +21,20 @@ class UnitBox(nn.Module):
     """
 
     def __init__(self, model: nn.Module, x: Tensor, box: tuple[float, float], margin: float, channels: int | None) -> None:
-        super().__init__()
-        # torchattacks takes its device from the first parameter, which need not exist or be where the inputs are.
-        self.anchor = nn.Parameter(torch.empty(0, device=x.device), requires_grad=False)
-        self.model = model
-        span = box[1] - box[0]
+        super().__init__(model, x, box)
+        self.model = model  # whose parameters LGV trains in its copies
+        span = self.width
         self.low, self.width = box[0] - margin * span, (1 + 2 * margin) * span
         # Rounding must not put a pixel at the wall behind it, where it has no gradient.
         self.walls = (box[0] - 1e-6 * span, box[1] + 1e-6 * span) if margin else None
-        self.shape = x.shape[1:]
         self.grey = channels if channels is not None and x.shape[1] == 1 else 1
-        self.training = False  # else torchattacks would set all of the model to training mode after an attack
 
     def enter(self, x: Tensor) -> Tensor:
         """Inputs in their own units to the unit box."""
-        z = ((x.detach().float() - self.low) / self.width).clamp(0, 1).contiguous()
+        z = super().enter(x)
         return z.reshape(len(z), 1, 1, -1) if z.ndim != 4 else z.repeat(1, self.grey, 1, 1)
 
     def leave(self, z: Tensor) -> Tensor:
         """Back from the unit box."""
-        if self.grey > 1:
-            z = z.mean(1, keepdim=True)
-        # By way of a flat tensor, so that the gradient is contiguous whatever the network's memory format.
-        x = (z.flatten(1) * self.width + self.low).reshape(-1, *self.shape)
+        x = super().leave(z.mean(1, keepdim=True) if self.grey > 1 else z)
         return x if self.walls is None else x.clamp(*self.walls)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Logits [N, K]."""
-        logits: Tensor = self.model(self.leave(z))
-        return logits.float()

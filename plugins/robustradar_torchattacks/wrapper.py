@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from robustradar import fixed
-from robustradar_torchattacks.attack import Stage, TorchAttack, declare
-from robustradar_torchattacks.table import ROWS, Kind, RelativeStep, Row, Steps
+from robustradar.adapter import Stage, declared
+from robustradar_torchattacks.attack import TorchAttack
+from robustradar_torchattacks.table import PARAMETERS, ROWS, RelativeStep, Row, Steps
 
 # A member must keep to the ball by itself: MultiAttack takes a sample for broken by any wrong answer, however far away.
 Member = Literal[
@@ -40,7 +40,6 @@ class MultiAttack(TorchAttack):
     members: Annotated[
         tuple[Member, ...], Field(min_length=2, description="Which, in order, with their defaults."), AfterValidator(_agreeing)
     ] = ("FGSM", "PGD")
-    kind: Kind = fixed("first_success")
 
     def __post_init__(self) -> None:
         """Takes norms and needs over from the members."""
@@ -66,7 +65,7 @@ class MultiAttack(TorchAttack):
         """The torchattacks object."""
         import torchattacks
 
-        return torchattacks.MultiAttack([declare(_ROWS[name]).build(stage) for name in self.members])
+        return torchattacks.MultiAttack([declared(TorchAttack, _ROWS[name], PARAMETERS).build(stage) for name in self.members])
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,6 @@ class LGV(TorchAttack):
     relative_step: RelativeStep = None
     lr: Annotated[float, Field(gt=0, description="Learning rate of the copies' training.")] = 0.05
     epochs: Annotated[int, Field(ge=1, description="Copies, each one pass over the batch later than the one before.")] = 10
-    norms: tuple[float, ...] | None = fixed((float("inf"),))
 
     @property
     def row(self) -> Row:
@@ -102,12 +100,12 @@ class LGV(TorchAttack):
         )  # fmt: skip
         attack.model.requires_grad_(True)  # a copy
         if torch.cuda.is_available():  # LGV then takes its data there, wherever the network is
-            attack.model.cuda()
+            attack.model.cuda().home = torch.device("cuda")
             attack.set_device("cuda")
         with contextlib.redirect_stderr(io.StringIO()):  # tqdm
             attack.collect_models()
         return attack
 
 
-MULTI_ATTACK = MultiAttack(name="MultiAttack")
-LGV_ATTACK = LGV(name="LGV")
+MULTI_ATTACK = MultiAttack(name="MultiAttack", kind="first_success")
+LGV_ATTACK = LGV(name="LGV", norms=(float("inf"),))

@@ -5,13 +5,15 @@ import inspect
 import math
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 import torch
-from second_library import assert_only_the_generator_matters, linear, trained, victim
+from second_library import assert_every_generator_is_the_victim_s, assert_only_the_generator_matters, linear, trained, victim
 from torch import nn
 
-from robustradar import Attack, Threat, UsageError, Victim
+from robustradar import Attack, Threat, UsageError, Victim, host
+from robustradar.catalog import Catalog
 from robustradar.contract.declaration import parameters
 from robustradar.judge import Guarded
 from robustradar.numerics import balls
@@ -59,7 +61,7 @@ def test_declaring_imports_neither_the_toolbox_nor_torch() -> None:
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "art.attacks", None)
+    monkeypatch.setitem(sys.modules, "art.attacks.evasion", None)
     message = (
         r"^art/CarliniL2Method: got no adversarial-robustness-toolbox, expected it installed\. Run: pip install 'robustradar\[art\]'\.$"
     )
@@ -98,6 +100,19 @@ def test_everything_is_restored_and_nothing_but_the_generator_matters(row: Row) 
     p = row.norms[0]
     guard = guarded(row.name, p, STRENGTHS[p][1])
     assert_only_the_generator_matters(guard, model, x, y)
+
+
+@pytest.mark.parametrize("name", sorted(ATTACKS))
+def test_every_global_generator_is_seeded(name: str) -> None:
+    assert_every_generator_is_the_victim_s(quick(name), (ATTACKS[name].norms or ())[0])
+
+
+def test_the_library_s_version_is_part_of_every_key() -> None:
+    known = Catalog(host.load(), {})
+    for name in ATTACKS:
+        assert known.resolve("attack", f"art/{name}", "a").source.endswith(
+            f" adversarial-robustness-toolbox {metadata.version('adversarial-robustness-toolbox')}"
+        )
 
 
 def test_another_seed_starts_elsewhere() -> None:
@@ -142,6 +157,10 @@ def test_inputs_and_strengths_in_the_wrong_units_are_refused() -> None:
     message = r"^art/CarliniL2Method: got ε = -0\.1, expected at least 0\. Give the radius in the data's own units, such as 8/255\.$"
     with pytest.raises(ValueError, match=message):
         ATTACKS["CarliniL2Method"].perturb(victim(model, 2.0, -0.1), x, y)
+    message = r"^art/FastGradientMethod: got ε = 8 in the box \(0\.0, 1\.0\), expected at most 1\. For 8/255, write 8/255\.$"
+    with pytest.raises(ValueError, match=message):
+        ATTACKS["FastGradientMethod"].perturb(victim(model, math.inf, 8.0), x, y)
+    assert ATTACKS["FastGradientMethod"].perturb(victim(model, 2.0, 8.0), x, y).isfinite().all()  # as long as the diagonal of 64 pixels
 
 
 def test_steps_that_cannot_reach_the_surface_are_refused() -> None:

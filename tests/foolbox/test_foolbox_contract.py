@@ -6,13 +6,15 @@ import inspect
 import math
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 import torch
-from second_library import assert_only_the_generator_matters, linear, trained, victim
+from second_library import assert_every_generator_is_the_victim_s, assert_only_the_generator_matters, linear, trained, victim
 from torch import nn
 
-from robustradar import Attack, Attacked, Threat, UsageError, Victim
+from robustradar import Attack, Attacked, Threat, UsageError, Victim, host
+from robustradar.catalog import Catalog
 from robustradar.contract.declaration import parameters
 from robustradar.errors import Failure
 from robustradar.judge import Guarded
@@ -104,6 +106,17 @@ def test_everything_is_restored_and_nothing_but_the_generator_matters(row: Row) 
     assert_only_the_generator_matters(guard, model, x, y)
 
 
+@pytest.mark.parametrize("name", sorted(ATTACKS))
+def test_every_global_generator_is_seeded(name: str) -> None:
+    assert_every_generator_is_the_victim_s(quick(name), (ATTACKS[name].norms or ())[0])
+
+
+def test_the_library_s_version_is_part_of_every_key() -> None:
+    known = Catalog(host.load(), {})
+    for name in ATTACKS:
+        assert known.resolve("attack", f"foolbox/{name}", "a").source.endswith(f" foolbox {metadata.version('foolbox')}")
+
+
 def test_another_seed_starts_elsewhere() -> None:
     model, x, y = trained()
     first, other = (ATTACKS["ProjectedGradientDescent"].perturb(victim(model, 2.0, 0.1, seed=seed), x, y) for seed in (0, 1))
@@ -147,6 +160,10 @@ def test_inputs_and_strengths_in_the_wrong_units_are_refused() -> None:
     message = r"^foolbox/DDN: got ε = -0\.1, expected at least 0\. Give the radius in the data's own units, such as 8/255\.$"
     with pytest.raises(ValueError, match=message):
         ATTACKS["DDN"].perturb(victim(model, 2.0, -0.1), x, y)
+    message = r"^foolbox/FastGradient: got ε = 8 in the box \(0\.0, 1\.0\), expected at most 1\. For 8/255, write 8/255\.$"
+    with pytest.raises(ValueError, match=message):
+        ATTACKS["FastGradient"].perturb(victim(model, math.inf, 8.0), x, y)
+    assert ATTACKS["FastGradient"].perturb(victim(model, 2.0, 8.0), x, y).isfinite().all()  # as long as the diagonal of 64 pixels
 
 
 def test_steps_that_cannot_reach_the_surface_are_refused() -> None:

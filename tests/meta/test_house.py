@@ -92,7 +92,7 @@ def test_modules_are_named_for_what_they_are() -> None:
 LAYERS = [
     "errors values numerics atomic",
     "contract",
-    "hookspecs guard progress data registry analysis version disabling source",
+    "hookspecs guard progress data registry analysis adapter version disabling source",
     "training.loss training.augment training.schedule training.lbfgs training.device",
     "robustradar host judge training.network yielded",
     "catalog provenance trust training notice events",
@@ -161,7 +161,14 @@ def test_numerics_stand_on_their_own() -> None:
         assert ours == set(), shown(file)
 
 
-PUBLIC = ("robustradar.numerics", "robustradar.analysis", "robustradar.data", "robustradar.report", "robustradar.errors")
+PUBLIC = (
+    "robustradar.numerics",
+    "robustradar.analysis",
+    "robustradar.adapter",
+    "robustradar.data",
+    "robustradar.report",
+    "robustradar.errors",
+)
 
 
 @pytest.mark.parametrize("file", PLUGINS, ids=shown)
