@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
+from robustradar import filing
 from robustradar.numerics.agreement import kendall
 from robustradar.numerics.seeds import seed_interval
 
@@ -116,8 +117,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--store", type=Path, default=Path(".robustradar/store"))
-    parser.add_argument("--out", type=Path, default=Path("robustradar-results/eps-star"))
+    parser.add_argument("--store", type=Path, default=filing.STORE)
+    parser.add_argument("--out", type=Path, default=filing.RESULTS / "eps-star")
     options = parser.parse_args()
     if options.seeds < 2:
         parser.error(f"--seeds: got {options.seeds}, expected at least 2. One seed has no spread.")

@@ -37,7 +37,7 @@ DROPPED = "robust_accuracy_trained"
 Array = NDArray[Any]
 
 
-def recorded(seeds: int, epochs: int) -> gate.Baseline:
+def recorded(seeds: int, epochs: int) -> gate.Snapshot:
     """A real run, with its per-sample values."""
     inner = 'baselines/robust-accuracy-trained:inner="native/pgd:steps=3,keep=last"'
     archs = ("papers/mlp:width=64", "papers/cnn:width=8")
@@ -90,7 +90,7 @@ class Scenario:
     tolerances: tuple[str, ...] = ()
 
 
-def simulated(record: gate.Baseline, scenario: Scenario, drop: float, rng: np.random.Generator) -> gate.Comparison:
+def simulated(record: gate.Snapshot, scenario: Scenario, drop: float, rng: np.random.Generator) -> gate.Comparison:
     """One baseline and one run, judged."""
     seeds, names = scenario.seeds, record.study["candidates"]
     skill = {cell.candidate: np.array(cell.values) for cell in record.cells if cell.column.name == DROPPED}
@@ -111,7 +111,7 @@ def simulated(record: gate.Baseline, scenario: Scenario, drop: float, rng: np.ra
         before.append(made(cell, base[:, columns], "before"))
         now.append(made(cell, other[:, columns], "now"))
     study = record.study | {"weights": {} if scenario.retrained else dict.fromkeys(names, "given")}
-    one, two = (gate.Baseline(study, tuple(cells), record.provenance) for cells in (before, now))
+    one, two = (gate.Snapshot(study, tuple(cells), record.provenance) for cells in (before, now))
     return gate.compare(one, two, gate.Rule(tuple(map(gate.tolerance, scenario.tolerances)), only=scenario.only))
 
 
@@ -122,7 +122,7 @@ def share(hits: Iterable[bool]) -> str:
     return f"{100 * sum(found) / len(found):5.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def lines(record: gate.Baseline, counts: Sequence[int], runs: int) -> None:
+def lines(record: gate.Snapshot, counts: Sequence[int], runs: int) -> None:
     """Prints one line a scenario."""
     print(f"{'networks':30} {'without change: alarm':>22} {'not judged':>21} {'3 points gone: caught':>22} {'not judged':>21}")
     scenarios = [

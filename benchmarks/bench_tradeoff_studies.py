@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustradar import filing
 from robustradar.numerics.seeds import seed_interval
 
 PANELS = ("width", "depth", "norm-l2", "norm-linf", "eps-low", "eps-high", "architecture", "cnn-width")
@@ -263,8 +264,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", action="append", choices=PANELS)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--store", type=Path, default=Path(".robustradar/store"))
-    parser.add_argument("--out", type=Path, default=Path("robustradar-results/tradeoff-studies"))
+    parser.add_argument("--store", type=Path, default=filing.STORE)
+    parser.add_argument("--out", type=Path, default=filing.RESULTS / "tradeoff-studies")
     options = parser.parse_args()
     if options.seeds < 2:
         parser.error(f"--seeds: got {options.seeds}, expected at least 2. One seed has no spread.")

@@ -18,6 +18,7 @@ from typing import Any
 import typer
 from typer.testing import CliRunner
 
+import robustradar
 from robustradar import catalog, host
 from robustradar.cli import app
 from robustradar.contract.attack import Attack
@@ -46,7 +47,7 @@ def text(name: str) -> str:
     kinds = {f"{kind}s": kind for kind in host.KINDS}
     if name in kinds:
         return declarations(kinds[name])
-    whole = {"commands": commands, "contents": contents, "schema": schema}
+    whole = {"commands": commands, "contents": contents, "modules": modules, "schema": schema}
     if name in whole:
         return whole[name]()
     word, _, module = name.partition(" ")
@@ -137,6 +138,12 @@ def command_paths() -> list[list[str]]:
 
 
 # Python
+
+
+def modules() -> str:
+    """The public modules, as the package's docstring lists them."""
+    lines = [line.replace("``", "`") for line in str(robustradar.__doc__).splitlines() if line.startswith("- ``robustradar.")]
+    return "\n".join(lines)
 
 
 def python(module: str) -> str:

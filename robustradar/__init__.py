@@ -1,7 +1,16 @@
 """RobustRadar: which architectures are worth adversarial training, how sure that is, and why.
 
-The names below are what plugins and scripts may use. ``robustradar.numerics`` holds free functions on tensors,
-``robustradar.analysis`` what metrics by curvature share, ``robustradar.adapter`` what attacks of other libraries share.
+The names below are what plugins and scripts may use, and these modules:
+
+- ``robustradar.numerics``: free functions on tensors
+- ``robustradar.analysis``: what metrics by curvature share
+- ``robustradar.adapter``: what attacks of other libraries share
+- ``robustradar.data``: checks and facts of a data set that is loaded
+- ``robustradar.report``: renderings of a finished result
+- ``robustradar.errors``: what can go wrong, with its exit code
+- ``robustradar.conformance``: what every plugin promises, as tests
+- ``robustradar.fidelity``: how well scores predict a truth
+- ``robustradar.gate``: whether a run is worse than a kept one
 """
 
 from robustradar.contract.architecture import Architecture, architecture
@@ -33,6 +42,7 @@ from robustradar.values import (
     Study,
     Task,
     Threat,
+    headlines,
 )
 
 __version__ = "0.1.0"
@@ -83,5 +93,6 @@ __all__ = [
     "architecture",
     "file_digest",
     "fixed",
+    "headlines",
     "hookimpl",
 ]

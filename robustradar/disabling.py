@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from robustradar import atomic
+from robustradar import filing
 from robustradar.errors import UsageError, unknown
 
 VARIABLE = "ROBUSTRADAR_DISABLE"
@@ -84,7 +84,7 @@ def _write(names: list[str]) -> None:
     try:
         if names:
             file().parent.mkdir(parents=True, exist_ok=True)
-            atomic.replace(file(), "".join(f"{name}\n" for name in names))
+            filing.replace(file(), "".join(f"{name}\n" for name in names))
         else:
             file().unlink()
     except OSError as error:

@@ -105,7 +105,7 @@ class Plugin:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Unloaded:
     """A plugin before it is loaded; `target` is the module that its entry point names, empty for a file."""
 
     name: str
@@ -132,13 +132,13 @@ def load(
     manager.add_hookspecs(hookspecs)
     left_out = disabling.disabled() if without is None else without
     plugins: list[Plugin] = []
-    for candidate in candidates(given, entry_points):
-        holder = next((p for p in plugins if p.name == candidate.name), None)
-        if candidate.name in left_out and holder is None:
-            plugin = Plugin(candidate.name, candidate.distribution, candidate.version, error=left_out[candidate.name], disabled=True)
+    for found in unloaded(given, entry_points):
+        holder = next((p for p in plugins if p.name == found.name), None)
+        if found.name in left_out and holder is None:
+            plugin = Plugin(found.name, found.distribution, found.version, error=left_out[found.name], disabled=True)
         else:
             with contextlib.redirect_stdout(sys.stderr):  # the answer alone is for standard output
-                plugin = _load(manager, candidate, holder)
+                plugin = _load(manager, found, holder)
         plugins.append(plugin)
     return tuple(plugins)
 
@@ -162,7 +162,7 @@ def needed(given: Sequence[str]) -> tuple[Plugin, ...]:
     return plugins
 
 
-def candidates(given: Sequence[str] = (), entry_points: Iterable[metadata.EntryPoint] | None = None) -> list[Candidate]:
+def unloaded(given: Sequence[str] = (), entry_points: Iterable[metadata.EntryPoint] | None = None) -> list[Unloaded]:
     """The same plugins in the same order, none of them loaded yet.
 
     Raises:
@@ -171,20 +171,20 @@ def candidates(given: Sequence[str] = (), entry_points: Iterable[metadata.EntryP
     installed = metadata.entry_points(group=GROUP) if entry_points is None else entry_points
     # Our own distribution first, then by name: a later plugin never takes an earlier one's id.
     found = sorted(
-        (Candidate(e.name, e.dist.name if e.dist else e.value, e.dist.version if e.dist else "", e.load, e.module) for e in installed),
+        (Unloaded(e.name, e.dist.name if e.dist else e.value, e.dist.version if e.dist else "", e.load, e.module) for e in installed),
         key=lambda c: (c.distribution != "robustradar", c.name, c.distribution),
     )
     return [*found, *map(_given, given)]
 
 
-def _given(text: str) -> Candidate:
+def _given(text: str) -> Unloaded:
     """A plugin from a file, or from a module by name."""
     path = Path(text)
     if path.suffix == ".py" or path.exists():
         if not path.is_file():
             raise UsageError(f"--plugin: got {text!r}, expected a Python file. Check the path.")
-        return Candidate(path.stem, str(path), "", lambda: _import_file(path))
-    return Candidate(text.rpartition(".")[2], text, "", lambda: _import_module(text))
+        return Unloaded(path.stem, str(path), "", lambda: _import_file(path))
+    return Unloaded(text.rpartition(".")[2], text, "", lambda: _import_module(text))
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -209,18 +209,18 @@ def _import_module(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-def _load(manager: pluggy.PluginManager, candidate: Candidate, holder: Plugin | None) -> Plugin:
+def _load(manager: pluggy.PluginManager, found: Unloaded, holder: Plugin | None) -> Plugin:
     """One plugin, sound or broken."""
-    plugin = Plugin(candidate.name, candidate.distribution, candidate.version)
+    plugin = Plugin(found.name, found.distribution, found.version)
     if holder is not None:
         return dataclasses.replace(
             plugin, error=f"its name {plugin.name!r} is taken by {holder.origin}. Rename its entry point, or uninstall one of the two."
         )
-    if not NAME.fullmatch(candidate.name):
-        return dataclasses.replace(plugin, error=f"its name is {candidate.name!r}, expected letters, digits and _ . + -.")
+    if not NAME.fullmatch(found.name):
+        return dataclasses.replace(plugin, error=f"its name is {found.name!r}, expected letters, digits and _ . + -.")
     module: ModuleType | None = None
     try:
-        module = guard.call("import", candidate.load)
+        module = guard.call("import", found.load)
         _check_module(manager, module)
         stated = getattr(module, version.ATTRIBUTE, None)
         plugin = dataclasses.replace(plugin, contract=str(stated or ""))

@@ -25,11 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from robustradar.errors import Failure, StoreError
-from robustradar.values import Cost, Failed, FitRecord, Measured, Outcome, Skipped, canonical
+from robustradar.values import Cost, FitRecord, Measured, Outcome, canonical, outcome_of, stated
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -147,7 +146,7 @@ class Store:
             self._discard(entry)
             return None
         samples = load_file(file) if file.exists() else {}
-        return {column: _outcome(row, samples.get(column)) for column, row in content["columns"].items()}
+        return {column: outcome_of(row, samples.get(column)) for column, row in content["columns"].items()}
 
     def cost(self, key: str) -> Cost | None:
         """What a measurement in the store cost; None where it is not there."""
@@ -168,7 +167,7 @@ class Store:
         def write(folder: Path) -> None:
             if samples:
                 save_file(samples, folder / "samples.safetensors")
-            columns = {name: _row(outcome) for name, outcome in outcomes.items()}
+            columns = {name: stated(outcome) for name, outcome in outcomes.items()}
             sha256 = _sha256(folder / "samples.safetensors")
             content = {"columns": columns, "cost": vars(cost), "further": list(further), "samples_sha256": sha256}
             _write_json(folder / "outcome.json", content)
@@ -307,28 +306,6 @@ class Checkpoint:
     def remove(self) -> None:
         """The fit is finished."""
         self._file.unlink(missing_ok=True)
-
-
-def _row(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as an entry holds it."""
-    match outcome:
-        case Measured():
-            kept = {name: getattr(outcome, name) for name in ("value", "low", "high")}
-            return {"state": "measured", **kept, "flags": list(outcome.flags), "details": dict(outcome.details)}
-        case Skipped():
-            return {"state": "skipped", "reason": outcome.reason}
-        case Failed():
-            return {"state": "failed", "reason": outcome.reason, "culprit": outcome.culprit}
-
-
-def _outcome(row: Mapping[str, Any], samples: NDArray[np.generic] | None) -> Outcome:
-    """An outcome from what an entry holds."""
-    match row["state"]:
-        case "measured":
-            return Measured(row["value"], row["low"], row["high"], tuple(row["flags"]), row["details"], samples)
-        case "skipped":
-            return Skipped(row["reason"])
-    return Failed(row["reason"], row["culprit"])
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:

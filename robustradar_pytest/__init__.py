@@ -29,17 +29,17 @@ def gate(root: Path) -> Callable[..., Comparison]:
         root: What paths are relative to.
 
     Returns:
-        `robustradar.gate.assert_no_regression`, which also takes the fields of `robustradar.gate.Scoring` by their names.
+        `robustradar.gate.assert_no_regression`, which also takes the fields of `robustradar.gate.Rescoring` by their names.
     """
 
     def judged(baseline: str | Path, **options: Any) -> Comparison:
         from robustradar.errors import RobustRadarError
-        from robustradar.gate import RegressionError, Scoring, assert_no_regression
+        from robustradar.gate import RegressionError, Rescoring, assert_no_regression
 
-        fields = Scoring.__dataclass_fields__
+        fields = Rescoring.__dataclass_fields__
         try:
             with contextlib.chdir(root):
-                scoring = Scoring(**{name: options.pop(name) for name in fields if name in options})
+                scoring = Rescoring(**{name: options.pop(name) for name in fields if name in options})
                 return assert_no_regression(baseline, scoring=scoring, **options)
         except RegressionError as error:
             told = str(error)

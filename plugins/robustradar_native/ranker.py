@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from robustradar import Measured, Ranker, Ranking, RankingRow, Score, ScoreTable, UsageError, fixed
+from robustradar import Measured, Ranker, Ranking, RankingRow, Score, ScoreTable, UsageError, fixed, headlines
 from robustradar.errors import unknown
-from robustradar.report.table import headlines
 
 if TYPE_CHECKING:
     import numpy as np

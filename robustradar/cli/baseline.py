@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from robustradar.cli import exit_code, option
+from robustradar.filing import RESULT, RESULTS, STORE
 
 app = typer.Typer(help="Keep a run as the baseline that robustradar check compares with.", no_args_is_help=True, rich_markup_mode=None)
 
-RESULTS = Path("robustradar-results")
-Run = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="A finished run's --out [default: the one in robustradar-results].")]
+Run = Annotated[Path | None, typer.Option("--run", metavar="DIR", help=f"A finished run's --out [default: the one in {RESULTS}].")]
 File = Annotated[Path, typer.Option("--baseline", metavar="FILE", help="Where to write it.")]
 
 
@@ -27,7 +27,7 @@ def baseline() -> None:
     epilog="Examples:\n\n  robustradar baseline save --run robustradar-results/quickstart --baseline robustness.json\n\n"
     "  robustradar baseline save --run out --store /var/cache/robustradar --baseline robustness.json\n\n" + exit_code.told(0, 2)
 )
-def save(baseline: File, run: Run = None, store: option.Store = option.STORE, as_json: option.Json = False) -> None:
+def save(baseline: File, run: Run = None, store: option.Store = STORE, as_json: option.Json = False) -> None:
     """Write a finished run's study, scores and per-sample values to one file, to be committed or kept as an artifact.
 
     Training has a chance of its own: give rank --seeds 3 or more, better 5, unless the networks come by --weights.
@@ -60,7 +60,7 @@ def _only_run() -> Path:
     """
     from robustradar.errors import UsageError
 
-    found = sorted(file.parent for file in RESULTS.glob("*/scores.json"))
+    found = sorted(file.parent for file in RESULTS.glob(f"*/{RESULT}"))
     if len(found) != 1:
         names = f" ({', '.join(map(str, found))})" if found else ""
         advice = "Give --run DIR." if found else "Run robustradar rank first, or give --run DIR, which is rank's --out."

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustradar.cli import exit_code, option
+from robustradar.filing import STORE, put
 
 if TYPE_CHECKING:
     from robustradar import gate
@@ -76,7 +77,7 @@ def check(  # noqa: PLR0913, PLR0917 (one parameter an option)
     fail_on: FailOnWhat = FailOn.REGRESSION,
     update: Update = False,
     device: option.Where = option.Device.AUTO,
-    store: option.Store = option.STORE,
+    store: option.Store = STORE,
     registry: option.Registry = None,
     plugin: option.Plugin = None,
     as_json: option.Json = False,
@@ -98,7 +99,7 @@ def check(  # noqa: PLR0913, PLR0917 (one parameter an option)
     if run is not None:
         now = gate.of_run(run, store)
     else:
-        scoring = gate.Scoring(store, device.value, tuple(weights or ()), tuple(plugin or ()), registry)
+        scoring = gate.Rescoring(store, device.value, tuple(weights or ()), tuple(plugin or ()), registry)
         with resumable(), listener(quiet=quiet) as progress:
             now = gate.rescored(before, scoring, progress, option.typed())
     found = gate.compare(before, now, rule)
@@ -115,12 +116,11 @@ def check(  # noqa: PLR0913, PLR0917 (one parameter an option)
 
 def _tell(found: gate.Comparison, form: Form, view: View, output: Path | None) -> None:
     """Writes the comparison to where it is wanted."""
-    from robustradar.gate.baseline import replace_text
     from robustradar.gate.form import FORMS, step_summary
 
     text = FORMS[form.value](found, view)
     if output is not None:
-        replace_text(output, text, "--output")
+        put(output, text, "--output", "Choose another place.")
         print(FORMS["table"](found, view), end="")
         print(f"Written: {output}", file=sys.stderr)
     else:

@@ -83,7 +83,7 @@ def _plugins(ctx: typer.Context, name: str) -> tuple[Plugin, ...]:
 
     given = tuple(ctx.params.get("plugin") or ())
     asked, slash, _ = name.partition("/")
-    others = {c.name: "not asked" for c in host.candidates(given) if c.name != asked} if slash else {}
+    others = {c.name: "not asked" for c in host.unloaded(given) if c.name != asked} if slash else {}
     return host.load(given, without=others | disabling.disabled())
 
 
@@ -101,7 +101,7 @@ def plugins(ctx: typer.Context, incomplete: str) -> list[str]:
     """Installed plugins, broken and disabled ones too; none is loaded."""
     from robustradar import host
 
-    return _offered(lambda: [candidate.name for candidate in host.candidates()], incomplete)
+    return _offered(lambda: [each.name for each in host.unloaded()], incomplete)
 
 
 def _registry(ctx: typer.Context) -> Path | None:

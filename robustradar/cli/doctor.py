@@ -8,6 +8,7 @@ from dataclasses import asdict
 import typer
 
 from robustradar.cli import exit_code, option
+from robustradar.filing import STORE
 
 EXAMPLES = f"""Examples:
 
@@ -30,7 +31,7 @@ def doctor(  # noqa: PLR0913, PLR0917 (one parameter an option)
     recipe: option.Recipe = None,
     seeds: option.Seeds = None,
     device: option.Where = option.Device.AUTO,
-    store: option.Store = option.STORE,
+    store: option.Store = STORE,
     registry: option.Registry = None,
     plugin: option.Plugin = None,
     as_json: option.Json = False,

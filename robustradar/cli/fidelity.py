@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustradar.cli import completion, exit_code, option
+from robustradar.filing import RESULT, STORE, put
 
 if TYPE_CHECKING:
     from robustradar.values import Result
@@ -86,7 +87,7 @@ def fidelity(  # noqa: PLR0913, PLR0917 (one parameter an option)
     recipe: option.Recipe = None,
     seeds: option.Seeds = None,
     device: option.Where = option.Device.AUTO,
-    store: option.Store = option.STORE,
+    store: option.Store = STORE,
     out: Out = None,
     registry: option.Registry = None,
     plugin: option.Plugin = None,
@@ -113,19 +114,19 @@ def fidelity(  # noqa: PLR0913, PLR0917 (one parameter an option)
     request = Request(None, data, norm, eps, attack, recipe, option.repeated(metric), seeds=seeds)
     scoring = judging.Scoring(request, not no_trivial, store, device.value, tuple(plugin or ()), registry)
     table = judging.read(truth, how)
-    asked = judging.Asked(tuple(score or ()), tuple(trivial or ()), tuple(ranker or ()))
+    entries = judging.Entries(tuple(score or ()), tuple(trivial or ()), tuple(ranker or ()))
     runs = [document.read(name, "--run") for name in run or ()]
     if out is not None:
         write.writable(out)
     command = option.typed()
-    hearing = partial(judging.computed, table, scoring, asked, command=command, listeners=option.listeners(events))
+    hearing = partial(judging.computed, table, scoring, entries, command=command, listeners=option.listeners(events))
     result = _heard(hearing, quiet=quiet) if metric else None
     runs += [document.Document.of(result)] if result else []
-    found = judging.fidelity(table, runs, asked, scoring, command)
+    found = judging.fidelity(table, runs, entries, scoring, command)
     print(form.as_json(found) if as_json else form.text(found), end="\n" * (not as_json))
     if out is not None:
-        files = {write.JSON_NAME: write.as_json(result)} if result else {}
-        written = [str(write.put(out / name, text)) for name, text in (files | page.files(found)).items()]
+        files = {RESULT: write.as_json(result)} if result else {}
+        written = [str(put(out / name, text)) for name, text in (files | page.files(found)).items()]
         print(f"\nWritten: {', '.join(written)}", file=sys.stderr if as_json else sys.stdout)
     if found.failed:
         print(f"{len(found.failed)} of {len(found.judgements)} scores failed for some candidates; the reasons are above.", file=sys.stderr)

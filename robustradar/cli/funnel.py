@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from robustradar.cli import completion, exit_code, option
+from robustradar.filing import RESULTS, STORE
 
 EXAMPLES = f"""Examples:
 
@@ -38,7 +39,7 @@ Out = Annotated[
         "--out",
         metavar="DIR",
         help="Where to write: a folder for each stage, and the funnel's own files [default: a folder for each request, "
-        "robustradar-results/funnel-DIGEST]. What another funnel wrote there is removed.",
+        f"{RESULTS}/funnel-DIGEST]. What another funnel wrote there is removed.",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many would go on; nothing is trained or written.")]
@@ -55,7 +56,7 @@ def funnel(  # noqa: PLR0913, PLR0917 (one parameter an option)
     keep_best: KeepBest = 0.95,
     tau: Tau = None,
     device: option.Where = option.Device.AUTO,
-    store: option.Store = option.STORE,
+    store: option.Store = STORE,
     out: Out = None,
     registry: option.Registry = None,
     plugin: option.Plugin = None,
@@ -77,7 +78,7 @@ def funnel(  # noqa: PLR0913, PLR0917 (one parameter an option)
     from robustradar.report import terminal
 
     flags = Request(option.repeated(arch), data, norm, eps, attack, seeds=seeds)
-    asked = funneling.Asked(tuple(stages), flags, keep_best, _taus(tau or []), registry, tuple(plugin or ()))
+    asked = funneling.Funnel(tuple(stages), flags, keep_best, _taus(tau or []), registry, tuple(plugin or ()))
     prepared = funneling.prepare(asked)
     if dry_run:
         print(json.dumps({"stages": [stage.json() for stage in prepared]}, indent=1) if as_json else form.plan(prepared))
@@ -85,9 +86,9 @@ def funnel(  # noqa: PLR0913, PLR0917 (one parameter an option)
     if out is None:
         out = option.folder("funnel", flags, stages, keep_best, sorted(asked.taus.items()), str(registry), plugin or [])
     folder.begin(out, prepared, keep_best)
-    work = funneling.Work(store, out, device.value, option.typed(), partial(listener, quiet=quiet), partial(option.listeners, events))
+    setup = funneling.Setup(store, out, device.value, option.typed(), partial(listener, quiet=quiet), partial(option.listeners, events))
     with resumable():
-        found = funneling.run(asked, prepared, work)
+        found = funneling.run(asked, prepared, setup)
     files = folder.end(out, found)
     print(folder.document(found) if as_json else form.text(found, terminal.width()))
     written = ", ".join(map(str, [*files, *(f"{passed.folder}/" for passed in found.passed)]))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustradar.cli import completion
+from robustradar.filing import RESULTS
 
 if TYPE_CHECKING:
     from robustradar.registry import Request
@@ -80,15 +81,12 @@ Out = Annotated[
     typer.Option(
         "--out",
         metavar="DIR",
-        help="Where to write the results [default: robustradar-results/STUDY; where options say or change what is ranked, a folder for "
+        help=f"Where to write the results [default: {RESULTS}/STUDY; where options say or change what is ranked, a folder for "
         "each such request, STUDY-DIGEST or rank-DIGEST].",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 Events = Annotated[Path | None, typer.Option("--events", metavar="FILE", help="Append what happens to it, one JSON object a line.")]
-
-STORE = Path(".robustradar/store")
-RESULTS = Path("robustradar-results")
 
 
 def repeated(given: list[str] | None) -> tuple[str, ...] | None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from robustradar.cli import exit_code, option
+from robustradar.filing import STORE
 
 EXAMPLES = f"""Examples:
 
@@ -38,7 +39,7 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter an option)
     ranker: option.Ranker = None,
     seeds: option.Seeds = None,
     device: option.Where = option.Device.AUTO,
-    store: option.Store = option.STORE,
+    store: option.Store = STORE,
     out: Out = None,
     registry: option.Registry = None,
     plugin: option.Plugin = None,

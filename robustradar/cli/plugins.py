@@ -155,7 +155,7 @@ def disable(
     """Leave a plugin out from now on, in this Python environment; with ROBUSTRADAR_DISABLE, for a while."""
     from robustradar import disabling, host
 
-    disabling.disable(name, (candidate.name for candidate in host.candidates()))
+    disabling.disable(name, (each.name for each in host.unloaded()))
     print(f"Disabled: {name}, in {disabling.file()}. Enable it: robustradar plugins enable {name}.")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from robustradar.cli import exit_code, option
+from robustradar.filing import RESULTS, STORE
 
 if TYPE_CHECKING:
     from robustradar.registry import Request
@@ -36,7 +37,7 @@ def rank(  # noqa: PLR0913, PLR0917 (one parameter an option)
     ranker: option.Ranker = None,
     seeds: option.Seeds = None,
     device: option.Where = option.Device.AUTO,
-    store: option.Store = option.STORE,
+    store: option.Store = STORE,
     out: option.Out = None,
     registry: option.Registry = None,
     plugin: option.Plugin = None,
@@ -75,5 +76,5 @@ def _folder(study: str | None, flags: Request, weights: list[str], sources: list
     from robustradar.registry import Request
 
     if study is not None and not weights and flags == Request():
-        return option.RESULTS / study
+        return RESULTS / study
     return option.folder(study or screening.UNNAMED, flags, weights, sources)

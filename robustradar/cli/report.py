@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from robustradar.cli import exit_code, option
+from robustradar.filing import RESULTS, put
 
 EXAMPLES = f"""Examples:
 
@@ -19,7 +20,7 @@ EXAMPLES = f"""Examples:
 {exit_code.told(0, 2, 4)}
 """
 
-_TOGETHER = Path("robustradar-results") / "report"
+_TOGETHER = RESULTS / "report"
 
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders that rank wrote, or their scores.json.")]
 Out = Annotated[
@@ -56,5 +57,5 @@ def report(  # noqa: PLR0913, PLR0917 (one parameter an option)
     if figures or png:
         write.writable(folder / again.FIGURES)
         files |= again.drawings(documents, svg=figures, png=png)
-    written = [str(write.put(folder / file, content, "Choose another folder.")) for file, content in files.items()]
+    written = [str(put(folder / file, content, advice="Choose another folder.")) for file, content in files.items()]
     print(json.dumps({"written": written}, indent=1) if as_json else f"Written: {', '.join(written)}")

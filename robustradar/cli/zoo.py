@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from robustradar.cli import exit_code, option
+from robustradar.filing import STORE, put
 
 app = typer.Typer(help="Make truth tables, to calibrate scores on data of your own.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -36,7 +37,7 @@ def truth(  # noqa: PLR0913, PLR0917 (one parameter an option)
     recipe: option.Recipe = None,
     seeds: option.Seeds = None,
     device: option.Where = option.Device.AUTO,
-    store: option.Store = option.STORE,
+    store: option.Store = STORE,
     registry: option.Registry = None,
     plugin: option.Plugin = None,
     as_json: option.Json = False,
@@ -63,7 +64,7 @@ def truth(  # noqa: PLR0913, PLR0917 (one parameter an option)
     with resumable(), listener(quiet=quiet) as progress:
         result = screening.rank(prepared, store=store, device=device.value, progress=progress, command=option.typed(), listeners=listeners)
     rows = zoo.rows(Document.of(result))
-    written = write.put(out, zoo.table(rows))
+    written = put(out, zoo.table(rows))
     names = ("candidate", "truth", "sd", "cost", "parameters", "clean_accuracy", "reason")
     shown = [[row[name] for name in names] for row in rows]
     print(json.dumps(rows, indent=1, ensure_ascii=False) if as_json else terminal.table(shown, names, terminal.width()))

@@ -33,7 +33,7 @@ _KINKS = {"Relu": "ReLU", "LeakyRelu": "LeakyReLU", "Prelu": "PReLU", "Hardtanh"
 
 
 @dataclass(frozen=True)
-class Work:
+class BatchCost:
     """What one batch takes: milliseconds, and the highest number of bytes in use where it is known, on CUDA."""
 
     ms: float
@@ -60,9 +60,9 @@ class Examination:
     candidate: str
     parameters: int | None = None
     batch: int | None = None
-    forward: Work | None = None
-    backward: Work | None = None
-    product: Work | None = None
+    forward: BatchCost | None = None
+    backward: BatchCost | None = None
+    product: BatchCost | None = None
     derivatives: str | None = None
     notes: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
@@ -225,7 +225,7 @@ def _kinks(z: Tensor) -> tuple[str, ...]:
     return tuple(sorted({kink for name in names for start, kink in _KINKS.items() if name.startswith(start)}))
 
 
-def _timed(work: Callable[[], object], where: torch.device) -> Work:
+def _timed(work: Callable[[], object], where: torch.device) -> BatchCost:
     """The median of a few runs after one that warms up."""
     import torch
 
@@ -244,14 +244,14 @@ def _timed(work: Callable[[], object], where: torch.device) -> Work:
         wait()
         taken.append(time.perf_counter() - start)
     memory = torch.cuda.max_memory_allocated(where) if where.type == "cuda" else None
-    return Work(1000 * statistics.median(taken), memory)
+    return BatchCost(1000 * statistics.median(taken), memory)
 
 
 def text(found: tuple[Examination, ...], ahead: Forecast) -> str:
     """A table, then what is to be known of each candidate, then the forecast's last sentence."""
     from tabulate import tabulate
 
-    def cost(work: Work | None) -> str:
+    def cost(work: BatchCost | None) -> str:
         return "" if work is None else f"{work.ms:.3g}"
 
     rows: list[list[Any]] = []

@@ -15,7 +15,7 @@ from tabulate import tabulate
 
 from robustradar import disabling, host
 from robustradar.doctor.environment import extras
-from robustradar.host import Candidate, Plugin
+from robustradar.host import Plugin, Unloaded
 
 # Chosen here: half a second is what a user of `robustradar --help` would notice.
 SLOW = 0.5
@@ -32,16 +32,13 @@ def checkup(given: Sequence[str] = ()) -> list[dict[str, Any]]:
     Raises:
         UsageError: A given file does not exist.
     """
-    candidates, without = host.candidates(given), disabling.disabled()
-    waiting = [index for index, candidate in enumerate(candidates) if candidate.name not in without]
+    listed, without = host.unloaded(given), disabling.disabled()
+    waiting = [index for index, each in enumerate(listed) if each.name not in without]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         probes = dict(zip(waiting, pool.map(lambda index: _probed(index, given), waiting), strict=True))
-    fatal = {candidates[index].name: probe["error"] for index, probe in probes.items() if probe["error"]}
+    fatal = {listed[index].name: probe["error"] for index, probe in probes.items() if probe["error"]}
     plugins = host.load(given, without=without | fatal)
-    return [
-        _row(found, candidate, probes.get(i, _NOTHING), plugins)
-        for i, (found, candidate) in enumerate(zip(plugins, candidates, strict=True))
-    ]
+    return [_row(found, each, probes.get(i, _NOTHING), plugins) for i, (found, each) in enumerate(zip(plugins, listed, strict=True))]
 
 
 def text(rows: Sequence[dict[str, Any]]) -> str:
@@ -76,7 +73,7 @@ def _probed(index: int, given: Sequence[str]) -> dict[str, Any]:
     return _NOTHING | found
 
 
-def _row(plugin: Plugin, candidate: Candidate, probe: dict[str, Any], plugins: Sequence[Plugin]) -> dict[str, Any]:
+def _row(plugin: Plugin, unloaded: Unloaded, probe: dict[str, Any], plugins: Sequence[Plugin]) -> dict[str, Any]:
     """One plugin."""
     return {
         "plugin": plugin.name,
@@ -86,20 +83,20 @@ def _row(plugin: Plugin, candidate: Candidate, probe: dict[str, Any], plugins: S
         "state": "broken" if probe["error"] else plugin.state,
         "seconds": probe["seconds"],
         "torch": probe["torch"],
-        "error": plugin.error and _explained(plugin, candidate),
+        "error": plugin.error and _explained(plugin, unloaded),
         "place": plugin.place,
         "notes": list(_notes(plugin, probe, plugins)),
     }
 
 
-def _explained(plugin: Plugin, candidate: Candidate) -> str:
+def _explained(plugin: Plugin, unloaded: Unloaded) -> str:
     """Why it is broken, with what to do about a module that is not there."""
     reason = plugin.error or ""
     missing = re.search(r"ModuleNotFoundError: No module named '([^']+)'", reason)
     if not missing:
         return reason
-    if candidate.target == missing[1] or candidate.target.startswith(f"{missing[1]}."):
-        return f"its entry point names {candidate.target!r}, which is not there. Install {plugin.distribution} again, or uninstall it."
+    if unloaded.target == missing[1] or unloaded.target.startswith(f"{missing[1]}."):
+        return f"its entry point names {unloaded.target!r}, which is not there. Install {plugin.distribution} again, or uninstall it."
     top = missing[1].partition(".")[0].replace("_", "-").lower()
     for extra, lacking in extras(plugin.distribution).items():
         if top in (name.replace("_", "-").lower() for name in lacking):

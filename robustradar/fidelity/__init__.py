@@ -19,7 +19,7 @@ import robustradar
 from robustradar.errors import UsageError
 from robustradar.fidelity.judgement import Agreement, Difference, Fidelity, Judgement, Price, judged
 from robustradar.fidelity.score import COUNT, groups, judgeables
-from robustradar.fidelity.scoring import Asked, Scoring, computed, lenient, ranked
+from robustradar.fidelity.scoring import Entries, Scoring, computed, lenient, ranked
 from robustradar.fidelity.truth import Reading, Truth, part, read
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Agreement",
-    "Asked",
     "Difference",
+    "Entries",
     "Fidelity",
     "Judgement",
     "Price",
@@ -43,14 +43,14 @@ __all__ = [
 
 
 def fidelity(
-    truth: Truth, runs: Sequence[Document] = (), asked: Asked | None = None, scoring: Scoring | None = None, command: str = ""
+    truth: Truth, runs: Sequence[Document] = (), entries: Entries | None = None, scoring: Scoring | None = None, command: str = ""
 ) -> Fidelity:
     """Judges the runs' directed columns, and what else is asked for, against a truth. Nothing is trained or measured.
 
     Args:
         truth: From `read`.
         runs: Documents of finished runs, or of what `computed` returned.
-        asked: What else is judged; None: nothing.
+        entries: What else is judged; None: nothing.
         scoring: Its plugins and registry name candidates and rankers; None: what is installed.
         command: What was typed, for the provenance.
 
@@ -58,18 +58,18 @@ def fidelity(
         UsageError: There is nothing to judge, a score or ranker is unknown, or the runs hold none of the candidates.
         PluginError: A ranker failed.
     """
-    asked, scoring = asked or Asked(), scoring or Scoring()
-    if not (runs or asked.scores or asked.trivial):
+    entries, scoring = entries or Entries(), scoring or Scoring()
+    if not (runs or entries.scores or entries.trivial):
         raise UsageError("fidelity: got nothing to judge, expected a score. Give --metric, --run or --score.")
-    if asked.rankers and not runs:
+    if entries.rankers and not runs:
         raise UsageError("--ranker: got a ranker and no run, expected numbers that it can rank by. Give --metric or --run.")
     strange = bool(runs) and not {name for run in runs for name in run.order}.issuperset(truth.candidates)
-    catalog = scoring.catalog() if strange or asked.rankers else None
+    catalog = scoring.catalog() if strange or entries.rankers else None
     called = lenient(truth, catalog) if strange and catalog else {}
     found = groups(truth, runs, called)
-    scores = judgeables(truth, found, asked.scores, asked.trivial)
+    scores = judgeables(truth, found, entries.scores, entries.trivial)
     if catalog:
-        for text in dict.fromkeys(asked.rankers):
+        for text in dict.fromkeys(entries.rankers):
             orders = [ranked(truth, group, text, catalog, called) for group in found]
             several = len(orders) > 1
             scores += [

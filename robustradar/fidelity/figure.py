@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from robustradar.fidelity.form import cost
 from robustradar.fidelity.judgement import Fidelity, Judgement
-from robustradar.report.cell import number
+from robustradar.report.cell import short
 from robustradar.report.chart import Drawing
 from robustradar.report.panel import Panel
 from robustradar.report.svg import COLOURS, Scale, colour, fitting, group, line, mark, text
@@ -97,9 +97,9 @@ def _frame(x: Scale, y: Scale, title: str) -> list[Markup]:
     """Axes with their ticks and titles."""
     across = [tick for tick in x.ticks() if tick >= 0]
     parts = [line(x.at(tick), _TOP, x.at(tick), _BOTTOM, **_FAINT) for tick in across]
-    parts += [text(x.at(tick), _BOTTOM + 15, number(tick), text_anchor="middle") for tick in across]
+    parts += [text(x.at(tick), _BOTTOM + 15, short(tick), text_anchor="middle") for tick in across]
     parts += [line(_LEFT, y.at(tick), _RIGHT, y.at(tick), **_FAINT) for tick in y.ticks()]
-    parts += [text(_LEFT - 6, y.at(tick) + 4, number(tick), text_anchor="end") for tick in y.ticks()]
+    parts += [text(_LEFT - 6, y.at(tick) + 4, short(tick), text_anchor="end") for tick in y.ticks()]
     parts.append(text((_LEFT + _RIGHT) / 2, _BOTTOM + 33, title, text_anchor="middle"))
     turned = f"translate(12 {(_BOTTOM + _TOP) / 2}) rotate(-90)"
     return [*parts, text(0, 0, "Kendall's τ with the truth", text_anchor="middle", transform=turned)]

@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from robustradar.fidelity.judgement import GAP, Agreement, Fidelity, Judgement, Price
 from robustradar.fidelity.statistic import ALIKE, DRAWS, POOL, POOLS
-from robustradar.report.cell import number
+from robustradar.report.cell import short
 from robustradar.report.markdown import console, escaped
 from robustradar.report.svg import printable
 from robustradar.values import counted
@@ -59,7 +59,7 @@ def subject(found: Fidelity) -> str:
     beside = f" ({'; '.join([*taken, *untold])})" if taken or untold else ""
     return (
         f"Truth: {truth['column']} of {truth['file']}, {truth['candidates']} candidates{beside}, "
-        f"{number(truth['min'])} to {number(truth['max'])}, standard deviation {number(truth['spread'])}."
+        f"{short(truth['min'])} to {short(truth['max'])}, standard deviation {short(truth['spread'])}."
     )
 
 
@@ -100,7 +100,7 @@ def cost(price: Price | None) -> str:
     if price.passes == 0:
         return "0"
     if price.share is None:
-        return f"{number(price.passes)} passes"
+        return f"{short(price.passes)} passes"
     return f"{100 * price.share:.2g} %" if price.share >= _LEAST else f"< {100 * _LEAST:g} %"
 
 
@@ -136,7 +136,7 @@ def remarks(found: Fidelity) -> list[str]:
     if found.ceiling:
         told.append(
             "noise ceiling: the τ to be expected between the truth and another measurement of it, its standard deviation being "
-            f"{number(found.truth['noise'])} on average. No score can be expected to do better."
+            f"{short(found.truth['noise'])} on average. No score can be expected to do better."
         )
     elif found.truth["noise_known"]:
         known = f"{found.truth['noise_known']} of {found.truth['candidates']}"

@@ -18,6 +18,7 @@ from robustradar.contract.ranker import Ranker, ScoreTable
 from robustradar.errors import Failure, PluginError, UsageError
 from robustradar.fidelity.score import Found, Group, Judgeable, names, typed
 from robustradar.fidelity.truth import Truth
+from robustradar.filing import STORE
 from robustradar.progress import Progress
 from robustradar.registry import Request
 from robustradar.values import Ranking, Result, Score, Skipped
@@ -41,7 +42,7 @@ class Scoring:
 
     request: Request = Request()
     trained: bool = True
-    store: Path = Path(".robustradar/store")
+    store: Path = STORE
     device: str = "auto"
     plugins: tuple[str, ...] = ()
     registry: Path | None = None
@@ -52,8 +53,8 @@ class Scoring:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is judged beside the directed columns of the runs.
+class Entries:
+    """What is entered to be judged beside the directed columns of the runs.
 
     Attributes:
         scores: Columns of the table, ``column:higher``, or mean ranks, ``a:higher+b:lower``, of its and the runs' columns.
@@ -69,7 +70,7 @@ class Asked:
 def computed(
     truth: Truth,
     scoring: Scoring,
-    asked: Asked | None = None,
+    entries: Entries | None = None,
     progress: Progress | None = None,
     command: str = "",
     listeners: Mapping[str, object] | None = None,
@@ -79,7 +80,7 @@ def computed(
     Args:
         truth: The candidates.
         scoring: How.
-        asked: What will be judged; what is wrong in it is told before anything is trained.
+        entries: What will be judged; what is wrong in it is told before anything is trained.
         progress: Who is told.
         command: What was typed, for the result's provenance.
         listeners: Objects that hear of the run, by their names.
@@ -93,11 +94,11 @@ def computed(
     beside = registry.load(scoring.registry).studies[TRIVIAL if scoring.trained else FREE].metrics or ()
     request = dataclasses.replace(scoring.request, architectures=candidates, metrics=(*(scoring.request.metrics or ()), *beside))
     prepared = screening.prepare(None, request, registry_file=scoring.registry, plugins=scoring.plugins)
-    _check(truth, asked or Asked(), prepared)
+    _check(truth, entries or Entries(), prepared)
     return screening.rank(prepared, store=scoring.store, device=scoring.device, progress=progress, command=command, listeners=listeners)
 
 
-def _check(truth: Truth, asked: Asked, prepared: screening.Prepared) -> None:
+def _check(truth: Truth, entries: Entries, prepared: screening.Prepared) -> None:
     """Tries what will be judged on columns without numbers."""
     study, catalog = prepared.study, prepared.catalog
     metrics = [(ref.label, catalog.bound("metric", ref, Metric)) for ref in study.metrics]
@@ -108,11 +109,11 @@ def _check(truth: Truth, asked: Asked, prepared: screening.Prepared) -> None:
         for column in metric.columns
     ]
     named = dict(zip(names(found), found, strict=True))
-    for option, texts in (("--score", asked.scores), ("--trivial", asked.trivial)):
+    for option, texts in (("--score", entries.scores), ("--trivial", entries.trivial)):
         for text in texts:
             typed(option, text, truth, named)
     group = Group("", {(f.metric, f.column.name): f for f in found})
-    for text in asked.rankers:
+    for text in entries.rankers:
         with contextlib.suppress(PluginError):  # a ranker may well need numbers
             ranked(truth, group, text, catalog, {})
 

@@ -28,7 +28,7 @@ KEEP_BEST = 0.95
 
 
 @dataclass(frozen=True)
-class Asked:
+class Funnel:
     """A funnel as it is typed.
 
     Attributes:
@@ -193,7 +193,7 @@ def _passed(passed: Passed, chance: float) -> JSON:
 
 
 @dataclass(frozen=True)
-class Work:
+class Setup:
     """Where and how to run.
 
     Attributes:
@@ -213,30 +213,30 @@ class Work:
     listeners: Callable[[], Mapping[str, object]] = dict
 
 
-def prepare(asked: Asked) -> tuple[Stage, ...]:
+def prepare(funnel: Funnel) -> tuple[Stage, ...]:
     """The stages; everything that can be wrong in any of them is found here, before anything is trained.
 
     Raises:
         UsageError: A name, parameter, number or file is wrong, or a stage's tau is not known.
         PluginError: A plugin that is needed is broken.
     """
-    names = asked.stages
-    _check(asked)
-    known = registry.load(asked.registry_file)
+    names = funnel.stages
+    _check(funnel)
+    known = registry.load(funnel.registry_file)
     for name in names:
-        known.study(name, asked.flags, "STAGE")
-    taus = [_tau(asked, known, name) for name in names[:-1]]
+        known.study(name, funnel.flags, "STAGE")
+    taus = [_tau(funnel, known, name) for name in names[:-1]]
     studies: list[Prepared] = []
-    flags = asked.flags
+    flags = funnel.flags
     for name in names:
-        studies.append(screening.prepare(name, flags, registry_file=asked.registry_file, plugins=asked.plugins, others=studies))
+        studies.append(screening.prepare(name, flags, registry_file=funnel.registry_file, plugins=funnel.plugins, others=studies))
         flags = replace(flags, architectures=tuple(candidate.label for candidate in studies[0].study.candidates))
     n = len(studies[0].study.candidates)
-    cuts = [(*tau, *first) for tau, first in zip(taus, firsts(n, [tau for tau, _ in taus], asked.keep_best), strict=True)]
+    cuts = [(*tau, *first) for tau, first in zip(taus, firsts(n, [tau for tau, _ in taus], funnel.keep_best), strict=True)]
     return tuple(Stage(name, study, *cut) for name, study, cut in zip(names, studies, [*cuts, (None, "", n, 1.0)], strict=True))
 
 
-def run(asked: Asked, stages: tuple[Stage, ...], work: Work) -> Funneled:
+def run(funnel: Funnel, stages: tuple[Stage, ...], setup: Setup) -> Funneled:
     """Runs the stages one by one on who is left, and writes each one's results as it is done.
 
     Raises:
@@ -249,13 +249,13 @@ def run(asked: Asked, stages: tuple[Stage, ...], work: Work) -> Funneled:
     known: set[str] = set()
     for n, stage in enumerate(stages, 1):
         prepared = _among(stage.prepared, left)
-        folder = stage_folder(work.out, n, stage.name)
+        folder = stage_folder(setup.out, n, stage.name)
         write.writable(folder)
-        hearing = work.listeners()
-        with work.watch() as progress:
+        hearing = setup.listeners()
+        with setup.watch() as progress:
             progress.note(f"stage {n} of {len(stages)}, {stage.name}: {counted(len(left), 'candidate')}")
             result = screening.rank(
-                prepared, store=work.store, device=work.device, progress=progress, command=work.command, listeners=hearing
+                prepared, store=setup.store, device=setup.device, progress=progress, command=setup.command, listeners=hearing
             )
         write.write(result, prepared.reporters(), folder)
         # Whoever may stand among the first is not told apart from them; ties share their rank.
@@ -264,7 +264,7 @@ def run(asked: Asked, stages: tuple[Stage, ...], work: Work) -> Funneled:
         known |= {use.key for use in result.measurements} | {fit.record.key for fit in result.fits}
         if not left:
             break
-    return Funneled(len(stages[0].prepared.study.candidates), asked.keep_best, stages, tuple(passed))
+    return Funneled(len(stages[0].prepared.study.candidates), funnel.keep_best, stages, tuple(passed))
 
 
 def stage_folder(out: Path, number: int, name: str) -> Path:
@@ -289,25 +289,25 @@ def _work(result: Result, known: set[str]) -> Cost:
     return Cost(forward, backward, sum(cost.seconds for cost in costs), flops, memory)
 
 
-def _check(asked: Asked) -> None:
+def _check(funnel: Funnel) -> None:
     """Refuses stages and numbers that make no funnel."""
-    names = asked.stages
+    names = funnel.stages
     if len(names) < 2:
         raise UsageError(f"STAGE: got {len(names)}, expected at least two studies, from cheap to dear. For one study use robustradar rank.")
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"STAGE: got {twice[0]!r} twice, expected each study once. Drop one.")
-    if not 0 < asked.keep_best < 1:
-        raise UsageError(f"--keep-best: got {asked.keep_best:g}, expected a chance between 0 and 1, both excluded, such as {KEEP_BEST}.")
-    for name in asked.taus:
+    if not 0 < funnel.keep_best < 1:
+        raise UsageError(f"--keep-best: got {funnel.keep_best:g}, expected a chance between 0 and 1, both excluded, such as {KEEP_BEST}.")
+    for name in funnel.taus:
         if name == names[-1]:
             raise UsageError(f"--tau: got one for {name!r}, the last stage, which cuts nobody. Drop it.")
         if name not in names:
             raise UsageError(unknown("--tau", name, names[:-1]))
 
 
-def _tau(asked: Asked, known: registry.Registry, name: str) -> tuple[float, str]:
+def _tau(funnel: Funnel, known: registry.Registry, name: str) -> tuple[float, str]:
     """A stage's tau, and where it is from."""
-    flags = replace(asked.flags, tau=asked.taus.get(name))
+    flags = replace(funnel.flags, tau=funnel.taus.get(name))
     tau = known.study(name, flags).tau
     if tau is None:
         raise UsageError(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustradar.errors import StoreError
+from robustradar.filing import put
 from robustradar.funnel import SCHEMA, Funneled, Stage, form, stage_folder
 from robustradar.report import write
 
@@ -29,7 +30,7 @@ def begin(out: Path, stages: Sequence[Stage], keep_best: float) -> None:
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"--out: {path} of an earlier funnel cannot be removed ({error.strerror}). Choose another folder.") from None
-    write.put(out / JSON_NAME, document(Funneled(len(stages[0].prepared.study.candidates), keep_best, tuple(stages), ())))
+    put(out / JSON_NAME, document(Funneled(len(stages[0].prepared.study.candidates), keep_best, tuple(stages), ())))
 
 
 def end(out: Path, found: Funneled) -> list[Path]:
@@ -38,7 +39,7 @@ def end(out: Path, found: Funneled) -> list[Path]:
     Raises:
         StoreError: They cannot be written.
     """
-    return [write.put(out / JSON_NAME, document(found)), write.put(out / MARKDOWN_NAME, form.markdown(found))]
+    return [put(out / JSON_NAME, document(found)), put(out / MARKDOWN_NAME, form.markdown(found))]
 
 
 def document(found: Funneled) -> str:

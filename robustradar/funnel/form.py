@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from robustradar.funnel import Funneled, Passed, Stage, best_kept
 from robustradar.report import table
-from robustradar.report.cell import number
+from robustradar.report.cell import short
 from robustradar.report.markdown import console, escaped
 from robustradar.report.svg import printable
 from robustradar.report.terminal import plain
@@ -50,7 +50,7 @@ def markdown(found: Funneled) -> str:
     parts = [f"# Funnel: {names}", _stages(found, "github"), *map(escaped, _closing(found).splitlines())]
     own = [found.ranking.score] if found.ranking.score else []
     rows = [
-        [row.rank, f"{row.rank_low}–{row.rank_high}", escaped(row.candidate), *(number(row.score) for _ in own)]
+        [row.rank, f"{row.rank_low}–{row.rank_high}", escaped(row.candidate), *(short(row.score) for _ in own)]
         for row in found.ranking.rows
     ]
     if rows:
@@ -87,7 +87,7 @@ def _stage(place: int, passed: Passed, found: Funneled) -> list[str]:
         "" if last else str(len(passed.kept)),
         "" if last else str(len(passed.cut)),
         str(len(ranking.unranked)),
-        number(passed.cost.forward + passed.cost.backward),
+        short(passed.cost.forward + passed.cost.backward),
         f"{passed.cost.seconds:.0f}",
         f">= {_chance(found.stages[:place])}",
     ]
@@ -100,7 +100,7 @@ def _closing(found: Funneled) -> str:
         parts.append("That holds among the candidates that could be ranked.")
     if found.share is not None:
         parts.append(
-            f"{number(found.work)} samples passed forward and backward, {100 * found.share:.3g} % of what {found.stages[-1].name} "
+            f"{short(found.work)} samples passed forward and backward, {100 * found.share:.3g} % of what {found.stages[-1].name} "
             f"would have taken on all {found.candidates}, at the average of those that reached it."
         )
     if len(found.passed) < len(found.stages):

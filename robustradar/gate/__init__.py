@@ -9,19 +9,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from robustradar.gate.baseline import Baseline, Cell, UnlikeError, of_result, of_run, read, write
+from robustradar.gate.baseline import read, write
 from robustradar.gate.compare import Comparison, Row, Rule, Tolerance, Verdict, compare, tolerance
 from robustradar.gate.form import View, text
-from robustradar.gate.score import Scoring, rescored
+from robustradar.gate.protocol import UnlikeError
+from robustradar.gate.rescoring import Rescoring, rescored
+from robustradar.gate.snapshot import Cell, Snapshot, of_result, of_run
 
 __all__ = [
-    "Baseline",
     "Cell",
     "Comparison",
     "RegressionError",
+    "Rescoring",
     "Row",
     "Rule",
-    "Scoring",
+    "Snapshot",
     "Tolerance",
     "UnlikeError",
     "Verdict",
@@ -54,7 +56,7 @@ def assert_no_regression(
     baseline: str | Path,
     *,
     run: str | Path | None = None,
-    scoring: Scoring | None = None,
+    scoring: Rescoring | None = None,
     tolerances: Mapping[str, float | str] | None = None,
     only: Sequence[str] = (),
     alpha: float = 0.05,
@@ -78,7 +80,7 @@ def assert_no_regression(
         UsageError: A file or name is wrong.
         PluginError: A plugin that is needed is broken.
     """
-    before, how = read(Path(baseline)), scoring or Scoring()
+    before, how = read(Path(baseline)), scoring or Rescoring()
     rule = Rule(tuple(tolerance(f"{column}={size}") for column, size in (tolerances or {}).items()), alpha, tuple(only))
     rule.check(before)
     now = of_run(Path(run), Path(how.store)) if run is not None else rescored(before, how)

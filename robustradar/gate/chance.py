@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
-from robustradar.gate.baseline import Cell, Samples
+from robustradar.gate.snapshot import Cell, Samples
 from robustradar.numerics.seeds import components, student
 
 Test = Literal["identical", "exact", "McNemar", "paired t", "seeds", "none"]

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from robustradar.errors import UsageError, unknown
-from robustradar.gate.baseline import Baseline, Cell, compare_protocols, surroundings
 from robustradar.gate.chance import FEWEST_SEEDS, Difference, Test, corrected, difference, within
+from robustradar.gate.protocol import compare_protocols, surroundings
+from robustradar.gate.snapshot import Cell, Snapshot
 from robustradar.values import JSON, Column, number
 
 Verdict = Literal["regression", "improvement", "change", "same", "unjudged", "new"]
@@ -68,7 +69,7 @@ class Rule:
             return Tolerance(ROUNDING, relative=True)
         return Tolerance(POINT) if column.unit == "fraction" else Tolerance(SHARE, relative=True)
 
-    def check(self, before: Baseline) -> None:
+    def check(self, before: Snapshot) -> None:
         """Refuses columns that a baseline has not, before anything is scored.
 
         Raises:
@@ -153,7 +154,7 @@ class Comparison:
         return "regression" if self.of("regression") else "unjudged" if self.of("unjudged") else "same"
 
 
-def compare(before: Baseline, now: Baseline, rule: Rule) -> Comparison:
+def compare(before: Snapshot, now: Snapshot, rule: Rule) -> Comparison:
     """Judges every cell of the baseline. A regression is worse by more than the tolerance, and by more than chance explains.
 
     p is one-sided for columns with a direction. Those are corrected together, so that at most a share alpha of all runs calls a cell a

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robustradar.report.cell import number
+from robustradar.report.cell import short
 from robustradar.report.document import Document, objective
 from robustradar.report.grid import Cell, Grid, Head
 from robustradar.values import counted, number_text
@@ -27,7 +27,7 @@ def cost(document: Document) -> Grid:
         if fits or uses:
             told = name or "of measurements that failed"
             counts = [len(fits), sum(len(fit["epochs"]) for fit in fits), *_seconds(fits, uses), *_work(fits, uses)]
-            rows.append((Cell(told), *(Cell(number(value), value) for value in counts)))
+            rows.append((Cell(told), *(Cell(short(value), value) for value in counts)))
     return Grid("Cost of each candidate", tuple(Head(h, words=not i) for i, h in enumerate(heads)), tuple(rows))
 
 
@@ -36,12 +36,12 @@ def spent(document: Document) -> str:
     fits, uses = document.json["fits"], document.json["measurements"]
     (train, measure), (forward, backward, flops) = _seconds(fits, uses), _work(fits, uses)
     peak = max((x["cost"]["memory"] for x in (*fits, *uses) if x["cost"]["memory"]), default=0)
-    memory = f" The most memory in use on the accelerator was {number(peak)}B." if peak else ""
+    memory = f" The most memory in use on the accelerator was {short(peak)}B." if peak else ""
     return (
         f"{counted(len(fits), 'network')} {'was' if len(fits) == 1 else 'were'} trained in {_time(train)} "
         f"({sum(f['cached'] for f in fits)} of them taken from the store), and {counted(len(uses), 'measurement')} made in "
-        f"{_time(measure)} ({sum(u['cached'] for u in uses)} from the store): {number(forward)} samples "
-        f"forward, {number(backward)} backward, {number(flops)} floating-point operations. "
+        f"{_time(measure)} ({sum(u['cached'] for u in uses)} from the store): {short(forward)} samples "
+        f"forward, {short(backward)} backward, {short(flops)} floating-point operations. "
         f"What was taken from the store is counted with what it cost when it was made.{memory}"
     )
 
@@ -70,7 +70,7 @@ def protocol(document: Document) -> dict[str, str]:
     """What decides the numbers beside the candidates, by name: runs are alike where these are."""
     study, origin = document.json["study"], document.json["provenance"]
     data, threat = study["data"], study["threat"]
-    box = f" in [{number(threat['bounds'][0])}, {number(threat['bounds'][1])}]" if threat["bounds"] else ""
+    box = f" in [{short(threat['bounds'][0])}, {short(threat['bounds'][1])}]" if threat["bounds"] else ""
     sizes = ", ".join(f"{size} {name}" for name, size in data["sizes"].items())
     return {
         "data": f"{data['id']} ({sizes} samples)",

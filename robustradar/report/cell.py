@@ -60,10 +60,10 @@ def title(column: Column) -> str:
     return column.name.replace("_", " ")
 
 
-def number(value: float) -> str:
+def short(value: float) -> str:
     """An exact number, short.
 
-    >>> number(1234567), number(12.5), number(850)
+    >>> short(1234567), short(12.5), short(850)
     ('1.23M', '12.5', '850')
     """
     for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from robustradar.report.cell import number
+from robustradar.report.cell import short
 from robustradar.report.svg import Scale, colour, element, fitting, group, line, mark, polyline, text
 
 WIDTH = 420.0
@@ -121,9 +121,9 @@ def curves(drawn: Sequence[Curve], across: Axis, up: Axis) -> Drawing:
     steps = [tick for tick in x.ticks() if tick.is_integer() or not across.whole]
     frame = [
         *(line(x.at(tick), _TOP, x.at(tick), bottom, **_FAINT) for tick in steps),
-        *(text(x.at(tick), bottom + 15, number(tick), text_anchor="middle") for tick in steps),
+        *(text(x.at(tick), bottom + 15, short(tick), text_anchor="middle") for tick in steps),
         *(line(_LEFT, y.at(tick), WIDTH - _RIGHT, y.at(tick), **_FAINT) for tick in y.ticks()),
-        *(text(_LEFT - 6, y.at(tick) + 4, number(tick), text_anchor="end") for tick in y.ticks()),
+        *(text(_LEFT - 6, y.at(tick) + 4, short(tick), text_anchor="end") for tick in y.ticks()),
         text((_LEFT + WIDTH) / 2, bottom + 33, across.title, text_anchor="middle"),
         text(0, 0, up.title, text_anchor="middle", transform=f"translate(11 {(bottom + _TOP) / 2}) rotate(-90)"),
     ]
@@ -147,7 +147,7 @@ def _curve(curve: Curve, x: Scale, y: Scale) -> Iterable[Markup]:
         if p.up:
             yield line(x.at(p.x), y.at(p.up[0]), x.at(p.x), y.at(p.up[1]), **thin)
         if p.marked and not curve.light:
-            told = f"{curve.name}{p.label and ', ' + p.label}: {number(p.x)}, {number(p.y)}"
+            told = f"{curve.name}{p.label and ', ' + p.label}: {short(p.x)}, {short(p.y)}"
             yield mark(x.at(p.x), y.at(p.y), curve.series, told, hollow=p.hollow)
         if p.label:
             near_end = x.at(p.x) > WIDTH - 50
@@ -164,7 +164,7 @@ def ranges(rows: Sequence[Row], kinds: Sequence[str], axis: Axis) -> Drawing:
     tall = 24 + track * len(shown)
     bottom = top + tall * len(rows)
     parts = [line(x.at(tick), top, x.at(tick), bottom, **_FAINT) for tick in x.ticks()]
-    parts += [text(x.at(tick), bottom + 15, number(tick), text_anchor="middle") for tick in x.ticks()]
+    parts += [text(x.at(tick), bottom + 15, short(tick), text_anchor="middle") for tick in x.ticks()]
     parts.append(text(WIDTH / 2, bottom + 33, axis.title, text_anchor="middle"))
     if axis.rule:
         place, name = axis.rule
@@ -186,7 +186,7 @@ def _item(item: Item, kind: str, x: Scale, y: float) -> Iterable[Markup]:
     if item.low is not None or item.high is not None:
         yield from _bar((item.low, item.high), x, y, 4, look)
     if item.value is not None:
-        yield mark(x.at(item.value), y, item.kind, f"{kind}: {number(item.value)}")
+        yield mark(x.at(item.value), y, item.kind, f"{kind}: {short(item.value)}")
 
 
 def _bar(ends: tuple[float | None, float | None], x: Scale, y: float, tall: float, look: Mapping[str, object]) -> Iterable[Markup]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from robustradar.report.cell import number
+from robustradar.report.cell import short
 from robustradar.report.chart import Axis, Curve, Item, Point, Row, curves, ranges
 from robustradar.report.document import Document, by_seed
 from robustradar.report.grid import Cell, Grid, Head
@@ -31,7 +31,7 @@ def spectra(document: Document) -> Figure | None:
             low, high = (anywhere(document, candidate, f"lambda_{end}_{split}") for end in ("min", "max"))
             if low and high:
                 items.append(Item(kind, None, low.value, high.value))
-                shown[kind] = f"{number(low.value)} to {number(high.value)}"
+                shown[kind] = f"{short(low.value)} to {short(high.value)}"
                 told.append(f"{candidate}, {_SPLITS[kind]}: {shown[kind]}")
         if items:
             rows.append(Row(candidate, tuple(items)))
@@ -61,10 +61,10 @@ def densities(document: Document) -> Figure | None:
         drawn = [Curve("share of the eigenvalues", _DENSITY, tuple(_outline(pairs, [end.value for _, end in known])))]
         drawn += [Curve("ends of the spectrum", _ENDS, (Point(end.value, 0.0, _interval(end), label=f"λ {name}"),)) for name, end in known]
         axes = Axis("eigenvalue, logarithmic away from 0", bent=True), Axis("share, logarithmic away from 0", bent=True)
-        told = f"{100 * near:.1f} % of the eigenvalues are near 0 and {100 * negative:.1f} % below; their mean is {number(mean)}."
+        told = f"{100 * near:.1f} % of the eigenvalues are near 0 and {100 * negative:.1f} % below; their mean is {short(mean)}."
         panels.append(Panel(f"density-{place + 1}-{file_name(candidate)}", candidate, told, curves(drawn, *axes)))
-        shown = [number(end.value) if end else "–" for _, end in ends]
-        rows.append((Cell(candidate), Cell(f"{100 * near:.1f}"), Cell(f"{100 * negative:.1f}"), Cell(number(mean)), *map(Cell, shown)))
+        shown = [short(end.value) if end else "–" for _, end in ends]
+        rows.append((Cell(candidate), Cell(f"{100 * near:.1f}"), Cell(f"{100 * negative:.1f}"), Cell(short(mean)), *map(Cell, shown)))
     if not panels:
         return None
     caption = (
@@ -118,12 +118,12 @@ def prices(document: Document) -> Figure | None:
         items += [item(kind, f) for kind, f in enumerate(found, 1) if f]
         if any(i.kind < 2 for i in items):
             rows.append(Row(candidate, tuple(items)))
-            bound = Cell(f"{number(low.value)} to {number(high.value)}") if low and high else Cell("–")
+            bound = Cell(f"{short(low.value)} to {short(high.value)}") if low and high else Cell("–")
             loss = Column("", "none", "loss")
             cells.append((Cell(candidate), bound, *(measured_cell(f, document, loss) if f else Cell("–") for f in found)))
     if not rows:
         return None
-    told = "; ".join(f"{r.name}: {_PRICES[i.kind]} {number(i.value)}" for r in rows for i in r.items if i.value is not None)
+    told = "; ".join(f"{r.name}: {_PRICES[i.kind]} {short(i.value)}" for r in rows for i in r.items if i.value is not None)
     drawing = ranges(rows, _PRICES, Axis("clean loss, logarithmic away from 0", bent=True))
     caption = f"What adversarial training at the study's strength adds to the clean loss, with 95 % intervals.{of(document)}"
     panel = Panel("price", "The predicted price and its bound", f"{told or 'Bounds alone'}.", drawing)

@@ -10,14 +10,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from robustradar import filing
 from robustradar.errors import UsageError
 from robustradar.report import stored
 from robustradar.report.cell import Unit, title, unit
-from robustradar.report.table import headlines
-from robustradar.values import JSON, Column, Measured, Result, Score, norm_order, number_text
+from robustradar.values import JSON, Column, Measured, Result, Score, headlines, norm_order, number_text
+from robustradar.values.result import SCHEMA
 
-_SCHEMA = "robustradar/1"
-_NAME = "scores.json"
 _LONGEST = 200
 
 
@@ -46,7 +45,7 @@ class Document:
     @cached_property
     def scores(self) -> tuple[Score, ...]:
         """All cells."""
-        return tuple(stored.score(row) for row in self.json["scores"])
+        return tuple(Score.of(row) for row in self.json["scores"])
 
     @cached_property
     def cells(self) -> dict[tuple[str, str, str], Score]:
@@ -126,17 +125,8 @@ def read(run: str, where: str) -> Document:
     Raises:
         UsageError: It is not there, cannot be read, or is no such document.
     """
-    file = Path(run) / _NAME if Path(run).is_dir() else Path(run)
-    advice = f"Give the folder that robustradar rank wrote, or its {_NAME}."
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refused)
-    except OSError as error:
-        raise UsageError(f"{where}: got {run!r}, and {file} cannot be read ({error.strerror}). {advice}") from None
-    except ValueError as error:
-        raise UsageError(f"{where}: got {str(file)!r}, which is no JSON ({error}). {advice}") from None
-    found = document.get("schema") if isinstance(document, dict) else None
-    if found != _SCHEMA:
-        raise UsageError(f"{file}: got {f'schema {found!r}' if found else 'no schema'}, expected {_SCHEMA!r}. {advice}")
+    file = Path(run) / filing.RESULT if Path(run).is_dir() else Path(run)
+    document = filing.read(file, SCHEMA, where, f"Give the folder that robustradar rank wrote, or its {filing.RESULT}.")
     if reason := _violation(document):
         raise UsageError(
             f"{file}: {reason}. It was changed, or written by a version of RobustRadar that this one does not read. "
@@ -158,12 +148,3 @@ def _violation(document: JSON) -> str:
     except ValueError:
         return f"study/threat/norm: got {norm!r}, expected linf or an order of at least 1"
     return ""
-
-
-def _refused(name: str) -> None:
-    """JSON has no NaN.
-
-    Raises:
-        ValueError: Always.
-    """
-    raise ValueError(f"{name} is no number")

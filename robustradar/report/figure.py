@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from robustradar.report.cell import number
+from robustradar.report.cell import short
 from robustradar.report.chart import Axis, Curve, Point, curves, radar
 from robustradar.report.curvature import densities, prices, spectra
 from robustradar.report.document import Document, by_seed
@@ -91,8 +91,8 @@ def _tradeoff(document: Document) -> Figure | None:
                 points = _mean_points([own.details.get("curve") for _, own in by_seed(found)], kind) if found else []
                 drawn += [Curve(candidate, series, tuple(points))] if points else []
             if drawn:
-                ends = [f"{c.name}: P1 {number(c.points[0].x)}, {number(c.points[0].y)}; P2 " for c in drawn]
-                ends = [f"{end}{number(c.points[-1].x)}, {number(c.points[-1].y)}." for end, c in zip(ends, drawn, strict=True)]
+                ends = [f"{c.name}: P1 {short(c.points[0].x)}, {short(c.points[0].y)}; P2 " for c in drawn]
+                ends = [f"{end}{short(c.points[-1].x)}, {short(c.points[-1].y)}." for end, c in zip(ends, drawn, strict=True)]
                 drawing = curves(drawn, Axis(across), Axis(up))
                 words = f"{up} against {across}" + (f" ({metric})" if len(panels) > 1 else "")
                 panels.append(Panel(f"tradeoff-{len(panels) + 1}-{kind}", words.capitalize(), " ".join(ends), drawing))
@@ -122,7 +122,7 @@ def _points(caption: str, drawn: Sequence[Curve], names: Sequence[str]) -> Grid:
 
 def _between(value: float, ends: Sequence[float | None] | None) -> Cell:
     """A number with its interval."""
-    return Cell(number(value), value, f"[{', '.join(number(end) for end in ends if end is not None)}]" if ends else "")
+    return Cell(short(value), value, f"[{', '.join(short(end) for end in ends if end is not None)}]" if ends else "")
 
 
 def _mean_points(found: Sequence[Any], kind: str) -> list[Point]:

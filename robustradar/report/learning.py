@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from robustradar.report.cell import number
+from robustradar.report.cell import short
 from robustradar.report.chart import Axis, Curve, Point, curves
 from robustradar.report.document import Document, objective
 from robustradar.report.grid import Cell, Grid, Head
@@ -53,7 +53,7 @@ def _panel(place: int, name: str, found: list[Curve]) -> Panel:
     losses = [point.y for curve in ordered for point in curve.points]
     far = 0 < 10 * min(losses) < max(losses)
     seen = sorted((c for c in ordered if not c.light), key=lambda curve: curve.series) or ordered
-    told = "; ".join(f"{c.name}: {number(c.points[0].y)} at first, {number(c.points[-1].y)} at last" for c in seen)
+    told = "; ".join(f"{c.name}: {short(c.points[0].y)} at first, {short(c.points[-1].y)} at last" for c in seen)
     drawing = curves(ordered, Axis("epoch", whole=True), Axis(f"loss{', logarithmic' if far else ''}", bent=far))
     return Panel(f"training-{place}-{file_name(name)}", f"Training: {name}", f"{told}.", drawing)
 
@@ -71,7 +71,7 @@ def _row(candidate: str, name: str, fit: Mapping[str, Any]) -> tuple[Cell, ...]:
     kept: Mapping[str, Any] = next((epoch for epoch in fit["epochs"] if epoch["epoch"] == fit["selected_epoch"]), {})
     losses = [kept.get(f"{split}_objective_loss") for split in ("train", "evaluation")]
     counts = (fit["spec"]["seed"], len(fit["epochs"]), fit["selected_epoch"])
-    shown = ["–" if loss is None else number(loss) for loss in losses]
+    shown = ["–" if loss is None else short(loss) for loss in losses]
     return (Cell(candidate), Cell(name), *(Cell(str(count)) for count in counts), *map(Cell, shown))
 
 

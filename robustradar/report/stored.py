@@ -7,20 +7,15 @@ from typing import Any
 
 from robustradar.values import (
     JSON,
-    Column,
     Cost,
-    Failed,
     FitRecord,
     FitUse,
-    Measured,
     MeasurementUse,
-    Outcome,
     Ranking,
     RankingRow,
     Ref,
     Result,
     Score,
-    Skipped,
     Study,
     Task,
     Threat,
@@ -48,23 +43,13 @@ def result(document: JSON) -> Result:
     )
     return Result(
         study=_study(document["study"]),
-        scores=tuple(score(row) for row in document["scores"]),
+        scores=tuple(Score.of(row) for row in document["scores"]),
         ranking=ranking,
         fits=tuple(_fit(fit) for fit in document["fits"]),
         provenance=document["provenance"],
         measurements=tuple(_measurement(use) for use in document["measurements"]),
         evidence=document.get("evidence", {}),
     )
-
-
-def score(row: Mapping[str, Any]) -> Score:
-    """A cell from its row."""
-    outcome: Outcome
-    if row["state"] == "measured":
-        outcome = Measured(row["value"], row["low"], row["high"], tuple(row["flags"]), row["details"])
-    else:
-        outcome = (Failed if row["state"] == "failed" else Skipped)(row["reason"])
-    return Score(row["candidate"], row["metric"], Column(row["column"], row["direction"], row["unit"]), outcome)
 
 
 def _study(found: Mapping[str, Any]) -> Study:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from robustradar.report.cell import number
+from robustradar.report.cell import short
 from robustradar.report.chart import Axis, Curve, Point, Row, curves, ranges
 from robustradar.report.document import Document, by_seed
 from robustradar.report.grid import Cell, Grid, Head
@@ -35,8 +35,8 @@ def strengths(document: Document) -> Figure | None:
             continue
         rows = [Row(name, tuple(item(k, f, unit.scale) for k, f in enumerate(own) if f)) for name, own in found.items()]
         drawing = ranges(rows, tuple(_KINDS.values()), Axis(f"strength{unit.title}", rule=(eps * unit.scale, "study's ε")))
-        told = "; ".join(f"{r.name}: {number(i.value)}" for r in rows for i in r.items if i.kind == 0 and i.value is not None)
-        told = f"The study's ε is {number(eps * unit.scale)}{unit.title}. {told or 'No ε* was found'}."
+        told = "; ".join(f"{r.name}: {short(i.value)}" for r in rows for i in r.items if i.kind == 0 and i.value is not None)
+        told = f"The study's ε is {short(eps * unit.scale)}{unit.title}. {told or 'No ε* was found'}."
         panels.append(Panel(f"strength-{len(panels) + 1}-{file_name(metric)}", f"Critical strength by {metric}", told, drawing))
         heads = (Head("candidate", words=True), *(Head(f"{words}{unit.title}") for words in _KINDS.values()))
         cells = [(Cell(name), *(measured_cell(f, document, column) if f else Cell("–") for f in own)) for name, own in found.items()]
@@ -144,15 +144,15 @@ def _fit(found: Measured, losses: list[tuple[float, float]], far: float) -> list
 
 def _told(found: Measured, scale: int) -> str:
     """A seed's crossing in a sentence."""
-    losses = ", ".join(f"{number(loss)} at {number(eps * scale)}" for eps, loss in found.details["points"])
-    return f"Losses {losses}; threshold {number(found.details['threshold'])}; ε* {number(found.value * scale)}."
+    losses = ", ".join(f"{short(loss)} at {short(eps * scale)}" for eps, loss in found.details["points"])
+    return f"Losses {losses}; threshold {short(found.details['threshold'])}; ε* {short(found.value * scale)}."
 
 
 def _row(document: Document, column: Column, candidate: str, seed: str, found: Measured) -> tuple[Cell, ...]:
     """A seed's losses, threshold and crossing as cells."""
     scale = document.unit(column).scale
-    losses = ", ".join(f"{number(eps * scale)}: {number(loss)}" for eps, loss in found.details["points"])
+    losses = ", ".join(f"{short(eps * scale)}: {short(loss)}" for eps, loss in found.details["points"])
     bound = _bound(found.details)
     how = [str(found.details[name]) for name in ("method", "fit", "status") if isinstance(found.details.get(name), str)]
-    cells = (Cell(candidate), Cell(seed), Cell(losses), Cell(number(found.details["threshold"])), measured_cell(found, document, column))
+    cells = (Cell(candidate), Cell(seed), Cell(losses), Cell(short(found.details["threshold"])), measured_cell(found, document, column))
     return (*cells, measured_cell(bound, document, column) if bound else Cell("–"), Cell(", ".join(how)))

@@ -1,14 +1,14 @@
-"""The result as tables for a terminal, and which columns and claims reports show first."""
+"""The result as tables for a terminal, and which claims reports show first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 from robustradar.report import terminal
-from robustradar.report.cell import BOUNDS, Unit, number, title, unit
+from robustradar.report.cell import BOUNDS, Unit, short, title, unit
 from robustradar.report.flag import by_stem, joined, letters, meaning
 from robustradar.report.terminal import plain
-from robustradar.values import Column, Measured, Result, Score, Skipped, counted
+from robustradar.values import Column, Measured, Result, Score, counted, headlines
 
 _ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
 # Chosen here: a terminal is told so many reasons, and so many names and columns of each.
@@ -53,7 +53,7 @@ def _ranking(result: Result, width: int | None) -> str:
     ranking = result.ranking
     own = [ranking.score] if ranking.score else []
     rows = [
-        [row.rank, f"{row.rank_low}–{row.rank_high}", row.candidate, *(number(row.score) for _ in own), *cells_of(row.candidate)]
+        [row.rank, f"{row.rank_low}–{row.rank_high}", row.candidate, *(short(row.score) for _ in own), *cells_of(row.candidate)]
         for row in ranking.rows
     ]
     rows += [["–", "", name, *("" for _ in own), *cells_of(name)] for name, _ in ranking.unranked]
@@ -68,16 +68,6 @@ def _shown(result: Result) -> list[tuple[str, Column]]:
         first.setdefault(score.metric, score.column)
     heads = headlines(result.scores)
     return [(metric, column) for metric in first for column in dict.fromkeys((first[metric], heads[metric]))]
-
-
-def headlines(scores: Sequence[Score]) -> dict[str, Column]:
-    """Every metric's first column that is not skipped for all candidates; its first of all where there is none."""
-    applying = {(s.metric, s.column.name) for s in scores if not isinstance(s.outcome, Skipped)}
-    found: dict[str, Column] = {}
-    for metric, column in dict.fromkeys((s.metric, s.column) for s in scores):
-        if metric not in found or ((metric, found[metric].name) not in applying and (metric, column.name) in applying):
-            found[metric] = column
-    return found
 
 
 def _heads(shown: Sequence[tuple[str, Column]], result: Result) -> list[str]:
@@ -111,7 +101,7 @@ def _number(found: Measured, shown: Unit) -> str:
     """A number with its half-width, or its interval where that lies askew; a bound where that is all there is."""
     value = shown.scale * found.value
     if found.low is None or found.high is None:
-        return f"{BOUNDS[found.bound]}{number(value)}"
+        return f"{BOUNDS[found.bound]}{short(value)}"
     low, high = shown.scale * found.low, shown.scale * found.high
     half, decimals = (high - low) / 2, shown.decimals(high - low)
     if abs((high - value) - (value - low)) > _ASKEW * half:

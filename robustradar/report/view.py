@@ -10,7 +10,7 @@ from functools import cached_property
 
 from robustradar.report import table
 from robustradar.report.account import protocol
-from robustradar.report.cell import BOUNDS, number
+from robustradar.report.cell import BOUNDS, short
 from robustradar.report.document import Document
 from robustradar.report.flag import by_stem, joined, letters, meaning
 from robustradar.report.grid import Cell, Grid, Head
@@ -126,7 +126,7 @@ class View:
             span = (low / count - 1 / count, (rank - 0.5) / count, high / count) if count > 1 else None
             tied = "=" if ranks[rank] > 1 else ""
             name, *numbers = self._row(row["candidate"], shown)
-            score = [Cell(number(row["score"]), row["score"])] if own else []
+            score = [Cell(short(row["score"]), row["score"])] if own else []
             made.append((Cell(f"{rank}{tied}", rank), Cell(f"{low}–{high}", low, span=span), name, *score, *numbers))
         for row in d.json["unranked"]:
             name, *numbers = self._row(row["candidate"], shown)
@@ -268,7 +268,7 @@ def measured_cell(found: Measured, document: Document, column: Column, flags: tu
     unit = document.unit(column)
     value = unit.scale * found.value
     if found.low is None and found.high is None:
-        return Cell(number(value), value, flags=flags)
+        return Cell(short(value), value, flags=flags)
     decimals = unit.digits if found.low is None or found.high is None else unit.decimals(unit.scale * (found.high - found.low))
     ends = ["" if end is None else f"{unit.scale * end:z.{decimals}f}" for end in (found.low, found.high)]
     if "" not in ends:

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from robustradar import atomic, guard
+from robustradar import guard
 from robustradar.contract.reporter import Reporter
 from robustradar.errors import Failure, PluginError, StoreError
+from robustradar.filing import RESULT, put
 from robustradar.values import Result
-
-JSON_NAME = "scores.json"
 
 
 def writable(out: Path) -> None:
@@ -51,8 +50,8 @@ def write(result: Result, reporters: Iterable[tuple[str, Reporter]], out: Path) 
         StoreError: A file cannot be written.
         PluginError: A reporter failed; the JSON and the files before it are written.
     """
-    written = [put(out / JSON_NAME, as_json(result))]
-    complete = f"{out / JSON_NAME} is written and complete."
+    written = [put(out / RESULT, as_json(result))]
+    complete = f"{out / RESULT} is written and complete."
     for culprit, reporter in reporters:
         text = rendered(culprit, reporter, partial(reporter.render, result), complete)
         if not isinstance(text, str):
@@ -73,27 +72,9 @@ def rendered(culprit: str, reporter: Reporter, render: Callable[[], object], lef
     Raises:
         PluginError: It failed, or would take the place of the result.
     """
-    if reporter.filename == JSON_NAME:
-        raise PluginError(f"{culprit}: got the filename {JSON_NAME!r}, which is the result's own, expected another. {left}")
+    if reporter.filename == RESULT:
+        raise PluginError(f"{culprit}: got the filename {RESULT!r}, which is the result's own, expected another. {left}")
     try:
         return guard.call(culprit, render)
     except Failure as failure:
         raise PluginError(f"{failure}. {left}") from None
-
-
-def put(file: Path, content: str | bytes, advice: str = "The work is in the store: run again with another --out.") -> Path:
-    """Writes a file whole, or not at all.
-
-    Args:
-        file: The place.
-        content: The whole of it.
-        advice: What to do where it cannot be written.
-
-    Raises:
-        StoreError: It cannot be written.
-    """
-    try:
-        atomic.replace(file, content)
-    except OSError as error:
-        raise StoreError(f"--out: {file} cannot be written ({error.strerror}). {advice}") from None
-    return file

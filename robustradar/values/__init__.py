@@ -20,6 +20,9 @@ from robustradar.values.outcome import (
     Outcome,
     Score,
     Skipped,
+    headlines,
+    outcome_of,
+    stated,
 )
 from robustradar.values.result import (
     FitUse,
@@ -78,7 +81,10 @@ __all__ = [
     "canonical",
     "counted",
     "digest",
+    "headlines",
     "norm_order",
     "number",
     "number_text",
+    "outcome_of",
+    "stated",
 ]

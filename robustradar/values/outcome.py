@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -65,6 +65,32 @@ class Failed:
 Outcome = Measured | Skipped | Failed
 
 
+def stated(found: Outcome) -> JSON:
+    """An outcome with its state, less its samples: what `outcome_of` reads back.
+
+    >>> stated(Skipped("no classes"))
+    {'state': 'skipped', 'reason': 'no classes'}
+    """
+    match found:
+        case Measured():
+            kept = {name: getattr(found, name) for name in ("value", "low", "high")}
+            return {"state": "measured", **kept, "flags": list(found.flags), "details": dict(found.details)}
+        case Skipped():
+            return {"state": "skipped", "reason": found.reason}
+        case Failed():
+            return {"state": "failed", "reason": found.reason, "culprit": found.culprit}
+
+
+def outcome_of(row: Mapping[str, Any], samples: Any = None) -> Outcome:
+    """The outcome of a row: what `stated` made, or `Score.json`, which tells a failure's culprit in its reason; with its samples."""
+    match row["state"]:
+        case "measured":
+            return Measured(row["value"], row["low"], row["high"], tuple(row["flags"]), row["details"], samples)
+        case "skipped":
+            return Skipped(row["reason"])
+    return Failed(row["reason"], row.get("culprit", ""))
+
+
 @dataclass(frozen=True)
 class Column:
     """One number that a metric yields.
@@ -95,7 +121,7 @@ class Score:
             "candidate": self.candidate,
             "metric": self.metric,
             "column": self.column.name,
-            "state": type(self.outcome).__name__.lower(),
+            "state": "",
             "value": None,
             "low": None,
             "high": None,
@@ -105,12 +131,29 @@ class Score:
             "reason": None,
             "details": {},
         }
-        match self.outcome:
-            case Measured():
-                row |= {name: getattr(self.outcome, name) for name in ("value", "low", "high")}
-                row |= {"flags": list(self.outcome.flags), "details": dict(self.outcome.details)}
-            case Skipped():
-                row["reason"] = self.outcome.reason
-            case Failed():
-                row["reason"] = str(self.outcome)
+        row |= {name: value for name, value in stated(self.outcome).items() if name in row}
+        if isinstance(self.outcome, Failed):
+            row["reason"] = str(self.outcome)
         return row
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Score:
+        """The cell whose row this is; a failure's culprit stays at the head of its reason."""
+        return cls(row["candidate"], row["metric"], Column(row["column"], row["direction"], row["unit"]), outcome_of(row))
+
+
+def headlines(scores: Sequence[Score]) -> dict[str, Column]:
+    """Every metric's headline, by which it is ranked and shown unless another column is asked for.
+
+    It is the first column that is not skipped for all candidates; the first of all where there is none.
+
+    >>> size, error = Column("size", "none", "1"), Column("error", "lower", "1")
+    >>> headlines([Score("a", "m", size, Skipped("none")), Score("a", "m", error, Measured(0.5))])["m"].name
+    'error'
+    """
+    applying = {(s.metric, s.column.name) for s in scores if not isinstance(s.outcome, Skipped)}
+    found: dict[str, Column] = {}
+    for metric, column in dict.fromkeys((s.metric, s.column) for s in scores):
+        if metric not in found or ((metric, found[metric].name) not in applying and (metric, column.name) in applying):
+            found[metric] = column
+    return found

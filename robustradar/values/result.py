@@ -11,6 +11,8 @@ from robustradar.values.outcome import Failed, Score
 from robustradar.values.study import Study
 from robustradar.values.text import JSON
 
+SCHEMA = "robustradar/1"
+
 
 @dataclass(frozen=True)
 class RankingRow:
@@ -100,7 +102,7 @@ class Result:
     def json(self) -> JSON:
         """The document of schema ``robustradar/1``."""
         return {
-            "schema": "robustradar/1",
+            "schema": SCHEMA,
             "study": self.study.json(),
             "scores": [score.json() for score in self.scores],
             "ranking": [

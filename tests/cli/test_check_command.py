@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shlex
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 import robustradar_pytest
-from robustradar.gate import Scoring, assert_no_regression
+from robustradar.gate import Rescoring, assert_no_regression
 
 Run = Callable[[str], Any]
 ROOT = Path(__file__).parents[2]
@@ -255,7 +256,7 @@ def test_every_form_goes_to_standard_output_or_a_file(run: Run, ranked: str, mon
     assert ElementTree.parse("deep/gate.xml").getroot().tag == "testsuites"
     Path("file").write_text("")
     done = run(f"{line} --output file/gate.xml")
-    assert (done.code, done.message) == (2, "--output: got 'file/gate.xml', which cannot be written (File exists). Choose another place.")
+    assert (done.code, done.message) == (2, "--output: file/gate.xml cannot be written (File exists). Choose another place.")
 
 
 def test_findings_are_told_of_the_baseline_in_the_repository(run: Run, ranked: str) -> None:
@@ -315,13 +316,27 @@ def test_a_run_that_is_none_is_told(run: Run, ranked: str) -> None:
     done = run("check --baseline b.json --run nowhere")
     assert (done.code, done.message) == (
         2,
-        "--run: got 'nowhere/scores.json', which cannot be read (No such file or directory). Give the --out of a rank.",
+        "--run: got 'nowhere', which cannot be read (No such file or directory). "
+        "Give the folder that robustradar rank wrote, or its scores.json.",
     )
     document = json.loads(Path("out/scores.json").read_text())
-    del document["measurements"][0]["key"]
-    Path("out/scores.json").write_text(json.dumps(document))
-    done = run("check --baseline b.json --store store --run out")
-    assert (done.code, done.message) == (2, "--run: got 'out/scores.json' without 'key', expected all of a result. Run rank again.")
+    for change, told in (
+        (
+            lambda d: d["scores"][0].update(column="renamed"),
+            "--run: got 'out' without 'renamed', expected all of a result. Run rank again.",
+        ),
+        (
+            lambda d: d["scores"][1].update(value=float("nan")),
+            "--run: got 'out/scores.json', which is no JSON (NaN is no number), expected ",
+        ),
+        (lambda d: d["measurements"][0].pop("key"), "out/scores.json: measurements/0: 'key' is a required property. It was changed, or "),
+    ):
+        changed = copy.deepcopy(document)
+        change(changed)
+        Path("out/scores.json").write_text(json.dumps(changed))
+        done = run("check --baseline b.json --store store --run out")
+        assert done.code == 2
+        assert str(done.message).startswith(told)
 
 
 def test_a_rule_of_no_column_is_told_before_anything_is_scored(run: Run, ranked: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,7 +368,7 @@ def test_help_shows_two_examples(command: str, run: Run) -> None:
 
 
 def test_the_assertion_passes_fails_with_the_table_and_tells_what_is_not_judged(run: Run, ranked: str) -> None:
-    scoring = Scoring(Path("store"), "cpu", plugins=("nets.py",))
+    scoring = Rescoring(Path("store"), "cpu", plugins=("nets.py",))
     assert assert_no_regression("b.json", scoring=scoring).verdict == "same"
     assert assert_no_regression("b.json", run="out", scoring=scoring).verdict == "same"
     Path("nets.py").write_text(BROKEN)

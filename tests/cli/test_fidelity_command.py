@@ -151,7 +151,7 @@ WRONG = [
     ("--trivial s", "--trivial: got 's' without a direction, expected s:higher or s:lower."),
     (
         "--run nowhere",
-        "--run: got 'nowhere', and nowhere cannot be read (No such file or directory). "
+        "--run: got 'nowhere', which cannot be read (No such file or directory). "
         "Give the folder that robustradar rank wrote, or its scores.json.",
     ),
     ("--metric parameters --score parameters", "--score: got 'parameters' without a direction, expected parameters:higher or "),

@@ -124,12 +124,12 @@ def test_an_import_that_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_an_import_that_ends_the_interpreter_without_a_word_is_told() -> None:
     Path("silent.py").write_text("import os\nos._exit(0)\n")
-    assert doctor._probed(len(host.candidates()), ["silent.py"])["error"] == "its import ends the interpreter with exit code 0."
+    assert doctor._probed(len(host.unloaded()), ["silent.py"])["error"] == "its import ends the interpreter with exit code 0."
 
 
 def test_what_an_import_prints_need_be_no_text() -> None:
     Path("loud.py").write_text("import os\nos.write(1, b'\\xff\\n')\nos.write(2, b'\\xff\\n')\n")
-    assert doctor._probed(len(host.candidates()), ["loud.py"])["error"] == ""
+    assert doctor._probed(len(host.unloaded()), ["loud.py"])["error"] == ""
 
 
 def test_an_extra_that_a_plugin_lacks_is_a_note(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

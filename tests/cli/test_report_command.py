@@ -158,21 +158,21 @@ def test_what_is_no_result_is_refused(run: Run, ranked: Path) -> None:
         assert done.code == 2
         return str(done.message)
 
-    assert message("report nowhere") == f"RUN: got 'nowhere', and nowhere cannot be read (No such file or directory). {ADVICE}"
+    assert message("report nowhere") == f"RUN: got 'nowhere', which cannot be read (No such file or directory). {ADVICE}"
     Path("empty").mkdir()
-    assert message("report out empty") == f"RUN: got 'empty', and empty/scores.json cannot be read (No such file or directory). {ADVICE}"
+    assert message("report out empty") == f"RUN: got 'empty/scores.json', which cannot be read (No such file or directory). {ADVICE}"
     Path("broken.json").write_text('{"schema": ')
     assert message("report broken.json") == (
-        f"RUN: got 'broken.json', which is no JSON (Expecting value: line 1 column 12 (char 11)). {ADVICE}"
+        f"RUN: got 'broken.json', which is no JSON (Expecting value: line 1 column 12 (char 11)), expected robustradar/1. {ADVICE}"
     )
     Path("broken.json").write_text('{"schema": NaN}')
-    assert message("report broken.json") == f"RUN: got 'broken.json', which is no JSON (NaN is no number). {ADVICE}"
+    assert message("report broken.json") == f"RUN: got 'broken.json', which is no JSON (NaN is no number), expected robustradar/1. {ADVICE}"
     Path("broken.json").write_bytes(b"\xff")
     assert message("report broken.json").startswith("RUN: got 'broken.json', which is no JSON ('utf-8' codec can't decode byte 0xff")
     Path("other.json").write_text("[1]")
-    assert message("report other.json") == f"other.json: got no schema, expected 'robustradar/1'. {ADVICE}"
+    assert message("report other.json") == f"RUN: got 'other.json' of no schema, expected 'robustradar/1'. {ADVICE}"
     Path("other.json").write_text('{"schema": "robustradar/9"}')
-    assert message("report other.json") == f"other.json: got schema 'robustradar/9', expected 'robustradar/1'. {ADVICE}"
+    assert message("report other.json") == f"RUN: got 'other.json' of schema 'robustradar/9', expected 'robustradar/1'. {ADVICE}"
     file = ranked / "scores.json"
     kept = file.read_text()
     advice = (

@@ -79,7 +79,9 @@ def test_what_is_built_needs_no_torch_and_is_not_empty() -> None:
 
 
 def test_an_unknown_mark_is_refused() -> None:
-    with pytest.raises(ValueError, match="docs: got 'nonsense' to build, expected one of architectures, .*commands, contents, schema"):
+    with pytest.raises(
+        ValueError, match="docs: got 'nonsense' to build, expected one of architectures, .*commands, contents, modules, schema"
+    ):
         built.text("nonsense")
 
 

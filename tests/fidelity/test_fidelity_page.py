@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from judged_runs import NAMES, cell, run, table, use
 
-from robustradar.fidelity import Asked, Fidelity, fidelity
+from robustradar.fidelity import Entries, Fidelity, fidelity
 from robustradar.fidelity.figure import caption, panel
 from robustradar.fidelity.page import files, page
 
@@ -27,7 +27,7 @@ def made(metrics: int = 3, cost: float = 1000.0, sd: float = 0.08) -> Fidelity:
     ]
     uses = [use(c, f"m/{k}", [], 2**k if k else 0) | {"key": f"{c}{k}"} for k in range(metrics) for c in NAMES]
     columns = {"params": [str(value) for value in UP], "free": [str(-value) for value in UP]}
-    return fidelity(table(UP, cost=cost, sd=sd, **columns), [run(scores, measurements=uses)], Asked(("free:lower",)))
+    return fidelity(table(UP, cost=cost, sd=sd, **columns), [run(scores, measurements=uses)], Entries(("free:lower",)))
 
 
 def test_nothing_is_loaded_and_names_are_text() -> None:
@@ -51,7 +51,7 @@ def test_the_page_says_what_the_table_says() -> None:
     assert text.count("<figure>") == 1
     assert "1 of 5 scores, whose cost is not known or that come after the first 30, are not shown." in text
     assert 'aria-labelledby="fidelity-tau-over-cost-title' in text
-    without = page(fidelity(table(UP, s=[str(v) for v in UP]), asked=Asked(("s:higher",))))
+    without = page(fidelity(table(UP, s=[str(v) for v in UP]), entries=Entries(("s:higher",))))
     assert "No score has a known cost: there is no figure of τ over cost." in without
 
 
@@ -65,7 +65,7 @@ def test_intervals_stand_apart_from_the_numbers_so_that_they_can_stand_below() -
 
 def test_files() -> None:
     assert list(files(made())) == ["fidelity.json", "fidelity.md", "fidelity.html", "tau-over-cost.svg"]
-    assert list(files(fidelity(table(UP, s=[str(v) for v in UP]), asked=Asked(("s:higher",))))) == [
+    assert list(files(fidelity(table(UP, s=[str(v) for v in UP]), entries=Entries(("s:higher",))))) == [
         "fidelity.json",
         "fidelity.md",
         "fidelity.html",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robustradar import Column
-from robustradar.gate import Baseline, Cell
+from robustradar.gate import Cell, Snapshot
 
 ACCURACY = Column("robust_accuracy", "higher", "fraction")
 LOSS = Column("robust_loss", "lower", "loss")
@@ -49,13 +49,13 @@ def stateless(state: str, reason: str, column: Column = ACCURACY) -> Cell:
     return Cell("papers/mlp", "baselines/robust-accuracy", column, state, reason, None, None, None)  # type: ignore[arg-type]
 
 
-def run_of(*cells: Cell, **study: Any) -> Baseline:
+def run_of(*cells: Cell, **study: Any) -> Snapshot:
     """A run of these cells."""
     asked = {"candidates": list(dict.fromkeys(c.candidate for c in cells)), "metrics": list(dict.fromkeys(c.metric for c in cells))}
-    return Baseline(STUDY | asked | study, cells, PROVENANCE)
+    return Snapshot(STUDY | asked | study, cells, PROVENANCE)
 
 
-def given(*cells: Cell) -> Baseline:
+def given(*cells: Cell) -> Snapshot:
     """The same with networks that were given."""
     return run_of(*cells, weights={c.candidate: "0" * 64 for c in cells})
 

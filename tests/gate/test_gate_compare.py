@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from robustradar import UsageError
-from robustradar.gate import Baseline, Cell, Comparison, Row, Rule, Tolerance, UnlikeError, compare, exit_code, tolerance
+from robustradar.gate import Cell, Comparison, Row, Rule, Snapshot, Tolerance, UnlikeError, compare, exit_code, tolerance
 from robustradar.gate.chance import FEWEST_SEEDS, corrected, difference, mcnemar
 from robustradar.numerics.seeds import student
 
 
-def only(before: Baseline, now: Baseline, rule: Rule | None = None) -> Row:
+def only(before: Snapshot, now: Snapshot, rule: Rule | None = None) -> Row:
     (row,) = compare(before, now, rule or Rule()).rows
     return row
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from gated_cells import SIZE, bits, given, sampled, seeded, stateless
 
-from robustradar.gate import Baseline, RegressionError, Scoring, UnlikeError, assert_no_regression, write
+from robustradar.gate import RegressionError, Rescoring, Snapshot, UnlikeError, assert_no_regression, write
 
 pytest_plugins = "pytester"
 
@@ -21,7 +21,7 @@ RUNS = {
     "same": BEFORE,
     "worse": given(BAD, BEFORE.cells[1]),
     "failed": given(stateless("failed", "training: diverged"), BEFORE.cells[1]),
-    "other": Baseline(BEFORE.study | {"attack": "native/fgsm"}, BEFORE.cells, BEFORE.provenance),
+    "other": Snapshot(BEFORE.study | {"attack": "native/fgsm"}, BEFORE.cells, BEFORE.provenance),
 }
 
 
@@ -92,9 +92,9 @@ def test_paths_are_from_the_root_directory(project: pytest.Pytester, monkeypatch
 def test_the_pages_snippet_runs(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs/gate.md").read_text(encoding="utf-8")
     (snippet,) = re.findall(r"```python\n(.*?)```", page.partition("## In pytest")[2], re.S)
-    asked: list[Scoring] = []
+    asked: list[Rescoring] = []
 
-    def rescored(before: Baseline, scoring: Scoring) -> Baseline:
+    def rescored(before: Snapshot, scoring: Rescoring) -> Snapshot:
         asked.append(scoring)
         return RUNS["worse" if len(asked) > 1 else "same"]
 
@@ -102,7 +102,7 @@ def test_the_pages_snippet_runs(project: pytest.Pytester, monkeypatch: pytest.Mo
     project.makepyfile(snippet)
     for expected in ({"passed": 1}, {"failed": 1}):
         assert project.runpytest_inprocess("-p", "no:cacheprovider").parseoutcomes() == expected
-    assert asked == [Scoring(plugins=["mynets.py"])] * 2
+    assert asked == [Rescoring(plugins=["mynets.py"])] * 2
 
 
 def test_the_assertion_tells_a_regression_from_what_could_not_be_judged(project: pytest.Pytester) -> None:

@@ -187,7 +187,7 @@ def test_a_step_summary_fits_and_says_at_least_how_it_ended(found: Comparison, m
 def test_what_else_differs_is_told_only_where_something_changed() -> None:
     later = {"versions": {"torch": "2.7.0"}, "python": "3.11.7", "device": "cpu", "engine": "robustradar 0.1.0 abc"}
     before, same, other = (run_of(seeded([value])) for value in (0.5, 0.5, 0.4))
-    told = [form.text(compare(before, robustradar.gate.Baseline(n.study, n.cells, later), Rule()), VIEW) for n in (same, other)]
+    told = [form.text(compare(before, robustradar.gate.Snapshot(n.study, n.cells, later), Rule()), VIEW) for n in (same, other)]
     assert ["differs: torch: 2.6.0 before, 2.7.0 now" in text for text in told] == [False, True]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from robustradar import funnel, screening
 from robustradar.cli import progress
-from robustradar.report.cell import number
+from robustradar.report.cell import short
 
 Run = Callable[[str], Any]
 
@@ -46,7 +46,7 @@ def test_who_may_be_the_best_goes_on_and_everybody_is_told(run: Run, line: str) 
         f"The truly best candidate is kept with a chance of at least {table[4][-1]} if each ranking and the truth are a Gaussian copula "
         "with the Kendall's tau that is assumed: untrained 0.65 (stages.yaml:7: studies.untrained.tau), short 0.8 (stages.yaml:11: "
         "studies.short.tau).",
-        f"{number(document['work']['samples'])} samples passed forward and backward, "
+        f"{short(document['work']['samples'])} samples passed forward and backward, "
         f"{100 * document['work']['share_of_last_stage_on_all']:.3g} % of what long would have taken on all 8, "
         "at the average of those that reached it.",
     ]

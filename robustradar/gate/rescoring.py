@@ -8,7 +8,9 @@ from pathlib import Path
 
 from robustradar import screening
 from robustradar.errors import UsageError
-from robustradar.gate.baseline import Baseline, compare_protocols, of_result
+from robustradar.filing import STORE
+from robustradar.gate.protocol import compare_protocols
+from robustradar.gate.snapshot import Snapshot, of_result
 from robustradar.progress import Progress
 from robustradar.registry import Request
 from robustradar.values import JSON
@@ -18,8 +20,8 @@ _NAMED = ("--arch", "--data", "--attack", "--recipe", "--metric", "--ranker")
 
 
 @dataclass(frozen=True)
-class Scoring:
-    """Where and with what a study is scored.
+class Rescoring:
+    """Where and with what a baseline's study is scored again.
 
     Attributes:
         store: Folder of finished work.
@@ -29,14 +31,14 @@ class Scoring:
         registry: A user's own registry, for short names inside parameters.
     """
 
-    store: str | Path = Path(".robustradar/store")
+    store: str | Path = STORE
     device: str = "auto"
     weights: Sequence[str] = ()
     plugins: Sequence[str] = ()
     registry: str | Path | None = None
 
 
-def rescored(baseline: Baseline, scoring: Scoring, progress: Progress | None = None, command: str = "") -> Baseline:
+def rescored(baseline: Snapshot, scoring: Rescoring, progress: Progress | None = None, command: str = "") -> Snapshot:
     """The baseline's study as it scores now. Nothing is trained before it is clear that the protocols agree.
 
     Raises:
