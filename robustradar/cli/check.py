@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -117,14 +118,15 @@ def check(  # noqa: PLR0913, PLR0917 (one parameter an option)
 def _tell(found: gate.Comparison, form: Form, view: View, output: Path | None) -> None:
     """Writes the comparison to where it is wanted."""
     from robustradar.gate.form import FORMS, step_summary
+    from robustradar.report import terminal
 
-    text = FORMS[form.value](found, view)
+    shown = replace(view, width=terminal.width())
     if output is not None:
-        put(output, text, "--output", "Choose another place.")
-        print(FORMS["table"](found, view), end="")
+        put(output, FORMS[form.value](found, view), "--output", "Choose another place.")
+        print(FORMS["table"](found, shown), end="")
         print(f"Written: {output}", file=sys.stderr)
     else:
-        print(text, end="")
+        print(FORMS[form.value](found, shown), end="")
     page = os.environ.get("GITHUB_STEP_SUMMARY")
     if form is Form.GITHUB and page:
         with Path(page).open("a", encoding="utf-8") as stream:

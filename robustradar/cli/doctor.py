@@ -43,6 +43,7 @@ def doctor(  # noqa: PLR0913, PLR0917 (one parameter an option)
     """  # noqa: DOC501 (it is the command's help)
     from robustradar.doctor import candidate, environment
     from robustradar.registry import Request
+    from robustradar.report import terminal
 
     machine = environment.environment(store)
     if not as_json:
@@ -56,7 +57,7 @@ def doctor(  # noqa: PLR0913, PLR0917 (one parameter an option)
         prepared = screening.prepare(study, flags, registry_file=registry, plugins=plugin or ())
         found, ahead = candidate.examine(prepared, store=store, device=device.value)
         if not as_json:
-            print(f"\n{candidate.text(found, ahead)}")
+            print(f"\n{candidate.text(found, ahead, terminal.width())}")
     if as_json:
         told = {"environment": machine, "candidates": [asdict(one) for one in found], "forecast": ahead.json() if ahead else None}
         print(json.dumps(told, indent=1))

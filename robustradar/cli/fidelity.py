@@ -103,7 +103,7 @@ def fidelity(  # noqa: PLR0913, PLR0917 (one parameter an option)
     from robustradar.errors import UsageError
     from robustradar.fidelity import form, page
     from robustradar.registry import Request
-    from robustradar.report import document, write
+    from robustradar.report import document, terminal, write
 
     if metric and run:
         raise UsageError("--run: got a run and --metric, expected one of them. Compute first with rank, then give all runs by --run.")
@@ -123,7 +123,7 @@ def fidelity(  # noqa: PLR0913, PLR0917 (one parameter an option)
     result = _heard(hearing, quiet=quiet) if metric else None
     runs += [document.Document.of(result)] if result else []
     found = judging.fidelity(table, runs, entries, scoring, command)
-    print(form.as_json(found) if as_json else form.text(found), end="\n" * (not as_json))
+    print(form.as_json(found) if as_json else form.text(found, terminal.width()), end="\n" * (not as_json))
     if out is not None:
         files = {RESULT: write.as_json(result)} if result else {}
         written = [str(put(out / name, text)) for name, text in (files | page.files(found)).items()]

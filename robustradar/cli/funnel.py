@@ -81,7 +81,7 @@ def funnel(  # noqa: PLR0913, PLR0917 (one parameter an option)
     asked = funneling.Funnel(tuple(stages), flags, keep_best, _taus(tau or []), registry, tuple(plugin or ()))
     prepared = funneling.prepare(asked)
     if dry_run:
-        print(json.dumps({"stages": [stage.json() for stage in prepared]}, indent=1) if as_json else form.plan(prepared))
+        print(json.dumps({"stages": [stage.json() for stage in prepared]}, indent=1) if as_json else form.plan(prepared, terminal.width()))
         return
     if out is None:
         out = option.folder("funnel", flags, stages, keep_best, sorted(asked.taus.items()), str(registry), plugin or [])

@@ -139,9 +139,10 @@ def check(
 def doctor(plugin: option.Plugin = None, as_json: option.Json = False) -> None:
     """Say of every plugin whether it loads, why not and where, and what importing it takes; exit code 4 if one is broken."""
     from robustradar.doctor import plugin as plugins
+    from robustradar.report import terminal
 
     found = plugins.checkup(plugin or ())
-    print(json.dumps(found, indent=1) if as_json else plugins.text(found))
+    print(json.dumps(found, indent=1) if as_json else plugins.text(found, terminal.width()))
     raise typer.Exit(4 if any(row["state"] == "broken" for row in found) else 0)
 
 

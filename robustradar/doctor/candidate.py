@@ -17,6 +17,7 @@ from robustradar.contract.metric import Metric
 from robustradar.contract.recipe import Recipe
 from robustradar.errors import Failure
 from robustradar.forecast import Forecast
+from robustradar.report import terminal
 from robustradar.screening import Prepared
 from robustradar.values import Ref
 
@@ -247,9 +248,8 @@ def _timed(work: Callable[[], object], where: torch.device) -> BatchCost:
     return BatchCost(1000 * statistics.median(taken), memory)
 
 
-def text(found: tuple[Examination, ...], ahead: Forecast) -> str:
-    """A table, then what is to be known of each candidate, then the forecast's last sentence."""
-    from tabulate import tabulate
+def text(found: tuple[Examination, ...], ahead: Forecast, width: int | None = None) -> str:
+    """A table no wider than that, then what is to be known of each candidate, then the forecast's last sentence."""
 
     def cost(work: BatchCost | None) -> str:
         return "" if work is None else f"{work.ms:.3g}"
@@ -264,5 +264,5 @@ def text(found: tuple[Examination, ...], ahead: Forecast) -> str:
     head = ["candidate", "weights", "batch", "forward ms", "backward ms", "H·v ms", "MiB", "2nd derivatives", "study about s"]
     told = [f"{one.candidate}: NOT SUPPORTED: {text.rstrip('.')}." for one in found for text in one.obstacles]
     told += [f"{one.candidate}: {note}." for one in found for note in one.notes]
-    table = tabulate(rows, head, tablefmt="simple", disable_numparse=True)
+    table = terminal.table(rows, head, width, numbers=[1, 2, 3, 4, 5, 6, 8])
     return "\n".join([table, "", *told, "", ahead.closing])

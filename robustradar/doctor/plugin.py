@@ -11,11 +11,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tabulate import tabulate
-
 from robustradar import disabling, host
 from robustradar.doctor.environment import extras
 from robustradar.host import Plugin, Unloaded
+from robustradar.report import terminal
 
 # Chosen here: half a second is what a user of `robustradar --help` would notice.
 SLOW = 0.5
@@ -41,8 +40,8 @@ def checkup(given: Sequence[str] = ()) -> list[dict[str, Any]]:
     return [_row(found, each, probes.get(i, _NOTHING), plugins) for i, (found, each) in enumerate(zip(plugins, listed, strict=True))]
 
 
-def text(rows: Sequence[dict[str, Any]]) -> str:
-    """A table, then what is broken, with the place, then the notes."""
+def text(rows: Sequence[dict[str, Any]], width: int | None = None) -> str:
+    """A table no wider than that, then what is broken, with the place, then the notes."""
     names = ("plugin", "distribution", "version", "contract", "state")
     table = [[*(row[name] for name in names), "" if row["seconds"] is None else f"{row['seconds']:.2f}"] for row in rows]
     told = [
@@ -53,7 +52,7 @@ def text(rows: Sequence[dict[str, Any]]) -> str:
     ]
     told += [f"{row['plugin']}: {note}" for row in rows for note in row["notes"]]
     broken = sum(row["state"] == "broken" for row in rows)
-    shown = tabulate(table, [*names, "import s"], tablefmt="simple", disable_numparse=True)
+    shown = terminal.table(table, [*names, "import s"], width, numbers=[5])
     return "\n".join([shown, "", *told, *([""] if told else []), f"{len(rows)} plugins, {broken} broken."])
 
 

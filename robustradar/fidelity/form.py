@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-
-from tabulate import tabulate
+from functools import partial
 
 from robustradar.fidelity.judgement import GAP, Agreement, Fidelity, Judgement, Price
 from robustradar.fidelity.statistic import ALIKE, DRAWS, POOL, POOLS
+from robustradar.report import markdown as page
+from robustradar.report import terminal
 from robustradar.report.cell import short
 from robustradar.report.markdown import console, escaped
 from robustradar.report.svg import printable
@@ -18,17 +19,15 @@ _NONE = "–"
 _LENGTH = 300
 _LEAST = 1e-5  # smaller shares of the truth's cost are all as good as nothing
 
-Escape = Callable[[str], str]
-
 
 def as_json(found: Fidelity) -> str:
     """The document of schema ``robustradar-fidelity/1``."""
     return json.dumps(found.json(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def text(found: Fidelity) -> str:
-    """The table for a terminal, with what is to be known before it is trusted."""
-    return "\n\n".join([subject(found), _table(found, "simple", str), "\n".join(remarks(found))])
+def text(found: Fidelity, width: int | None = None) -> str:
+    """The table for a terminal of that width, with what is to be known before it is trusted."""
+    return "\n\n".join([subject(found), _table(found, partial(terminal.table, most=width)), "\n".join(remarks(found))])
 
 
 def markdown(found: Fidelity) -> str:
@@ -36,14 +35,14 @@ def markdown(found: Fidelity) -> str:
     parts = [
         "# Fidelity",
         escaped(subject(found)),
-        _table(found, "github", escaped),
+        _table(found, page.table),
         "\n".join(f"- {escaped(remark)}" for remark in remarks(found)),
         "## Against the trivial scores",
         difference_words(),
-        _grid(differences(found), difference_heads(found), "github", escaped),
+        page.table(differences(found), difference_heads(found)),
         "## Choosing by a score",
         choice_words(),
-        _grid(choices(found), choice_heads(), "github", escaped),
+        page.table(choices(found), choice_heads()),
     ]
     if command := found.provenance.get("command"):
         parts += ["## Repeat", console(command)]
@@ -104,14 +103,11 @@ def cost(price: Price | None) -> str:
     return f"{100 * price.share:.2g} %" if price.share >= _LEAST else f"< {100 * _LEAST:g} %"
 
 
-def _table(found: Fidelity, form: str, escape: Escape) -> str:
+def _table(found: Fidelity, draw: Callable[..., str]) -> str:
+    """The main table."""
     rows = [row(judgement, found) for judgement in found.judgements]
     rows = [*([ceiling_row(found)] if found.ceiling else []), *rows]
-    return _grid(rows, heads(found), form, escape)
-
-
-def _grid(rows: list[list[str]], titles: list[str], form: str, escape: Escape) -> str:
-    return tabulate([[escape(cell) for cell in line] for line in rows], titles, tablefmt=form, disable_numparse=True)
+    return draw(rows, heads(found))
 
 
 def remarks(found: Fidelity) -> list[str]:

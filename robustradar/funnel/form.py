@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-
-from tabulate import tabulate
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from robustradar.funnel import Funneled, Passed, Stage, best_kept
-from robustradar.report import table
+from robustradar.report import markdown as page
+from robustradar.report import table, terminal
 from robustradar.report.cell import short
 from robustradar.report.markdown import console, escaped
 from robustradar.report.svg import printable
-from robustradar.report.terminal import plain
+
+Draw = Callable[..., str]
 
 _PLAN = ["stage", "tau", "candidates", "first", "best kept with"]
 _STAGES = ["stage", "tau", "candidates", "first", "kept", "cut", "no rank", "samples passed", "seconds", "best kept with"]
 _CUT = ["candidate", "cut by", "rank there", "95 %"]
 
 
-def plan(stages: Sequence[Stage]) -> str:
-    """What a funnel will do, for `--dry-run`."""
+def plan(stages: Sequence[Stage], width: int | None = None) -> str:
+    """What a funnel will do, for `--dry-run`, in a table no wider than that."""
     candidates = [f"{len(stages[0].prepared.study.candidates)}", *(f">= {stage.first}" for stage in stages)]
     rows = []
     for place, stage in enumerate(stages, 1):
         tau, first = ("", "") if stage.tau is None else (f"{stage.tau:g}", f"{stage.first}")
         rows.append([f"{place} {stage.name}", tau, candidates[place - 1], first, f">= {_chance(stages[:place])}"])
-    shown = tabulate(rows, _PLAN, tablefmt="simple", disable_numparse=True, colalign=["left", *["right"] * 4])
+    shown = terminal.table(rows, _PLAN, width, numbers=range(1, 5))
     return f"{shown}\n\n{_assumption(stages)}\nWho cannot be told from those by the 95 % interval of the rank goes on as well."
 
 
@@ -35,29 +36,27 @@ def text(found: Funneled, width: int | None = None) -> str:
 
     Args:
         found: What to show.
-        width: How wide the ranking may be; None: any.
+        width: How wide tables may be; None: any.
     """
-    parts = [_stages(found, "simple"), _closing(found)]
+    draw = partial(terminal.table, most=width)
+    parts = [_stages(found, draw), _closing(found)]
     if found.ranking.rows:
         parts.append(table.text(found.passed[-1].result, width))
-    parts += [_cut(found, "simple"), _unranked(found, "simple")]
+    parts += [_cut(found, draw), _unranked(found, draw)]
     return "\n\n".join(filter(None, parts))
 
 
 def markdown(found: Funneled) -> str:
     """The same as a page; each stage's own page lies in its folder."""
     names = " → ".join(escaped(stage.name) for stage in found.stages)
-    parts = [f"# Funnel: {names}", _stages(found, "github"), *map(escaped, _closing(found).splitlines())]
+    parts = [f"# Funnel: {names}", _stages(found, page.table), *map(escaped, _closing(found).splitlines())]
     own = [found.ranking.score] if found.ranking.score else []
-    rows = [
-        [row.rank, f"{row.rank_low}–{row.rank_high}", escaped(row.candidate), *(short(row.score) for _ in own)]
-        for row in found.ranking.rows
-    ]
+    rows = [[row.rank, f"{row.rank_low}–{row.rank_high}", row.candidate, *(short(row.score) for _ in own)] for row in found.ranking.rows]
     if rows:
         head = ["rank", "95 %", "candidate", *own]
-        parts += [f"## Ranking of {escaped(found.stages[-1].name)}", tabulate(rows, head, tablefmt="github", disable_numparse=True)]
+        parts += [f"## Ranking of {escaped(found.stages[-1].name)}", page.table(rows, head)]
         parts += ["\n".join(f"- {escaped(note)}" for note in found.ranking.notes)]
-    for title, shown in (("Cut earlier", _cut(found, "github")), ("Without a rank", _unranked(found, "github"))):
+    for title, shown in (("Cut earlier", _cut(found, page.table)), ("Without a rank", _unranked(found, page.table))):
         parts += [f"## {title}", shown] if shown else []
     folders = "\n".join(f"- [{escaped(p.stage.name)}]({p.folder.name}/)" for p in found.passed)
     parts += ["## Stages in full", folders]
@@ -66,13 +65,11 @@ def markdown(found: Funneled) -> str:
     return printable("\n\n".join(filter(None, parts))) + "\n"
 
 
-def _stages(found: Funneled, form: str) -> str:
+def _stages(found: Funneled, draw: Draw) -> str:
     """A row a stage."""
     rows = [_stage(place, passed, found) for place, passed in enumerate(found.passed, 1)]
     rows += [[f"{n} {stage.name}", "", "0", *[""] * 7] for n, stage in enumerate(found.stages[len(found.passed) :], len(found.passed) + 1)]
-    if form == "github":
-        rows = [[escaped(row[0]), *row[1:]] for row in rows]
-    return tabulate(rows, _STAGES, tablefmt=form, disable_numparse=True, colalign=["left", *["right"] * 9])
+    return draw(rows, _STAGES, numbers=range(1, len(_STAGES)))
 
 
 def _stage(place: int, passed: Passed, found: Funneled) -> list[str]:
@@ -122,22 +119,15 @@ def _chance(stages: Sequence[Stage]) -> str:
     return f"{math.floor(1000 * best_kept(stages)) / 1000:.3f}"
 
 
-def _cut(found: Funneled, form: str) -> str:
+def _cut(found: Funneled, draw: Draw) -> str:
     """Who was cut, the latest first; empty where nobody was."""
     rows: list[list[object]] = [
         [row.candidate, p.stage.name, row.rank, f"{row.rank_low}–{row.rank_high}"] for p in reversed(found.passed) for row in p.cut
     ]
-    return _table(rows, _CUT, form)
+    return draw(rows, _CUT) if rows else ""
 
 
-def _unranked(found: Funneled, form: str) -> str:
+def _unranked(found: Funneled, draw: Draw) -> str:
     """Who could not be ranked, where, and why; empty where all could."""
     rows: list[list[object]] = [[candidate, p.stage.name, reason] for p in found.passed for candidate, reason in p.result.ranking.unranked]
-    return _table(rows, ["candidate", "no rank at", "reason"], form)
-
-
-def _table(rows: list[list[object]], head: list[str], form: str) -> str:
-    """A table; empty without rows."""
-    shown = escaped if form == "github" else plain
-    rows = [[shown(str(value)) for value in row] for row in rows]
-    return tabulate(rows, head, tablefmt=form, disable_numparse=True) if rows else ""
+    return draw(rows, ["candidate", "no rank at", "reason"]) if rows else ""

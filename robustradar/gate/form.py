@@ -7,13 +7,14 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from tabulate import tabulate
-
 import robustradar
 from robustradar.gate.compare import Comparison, Row, Verdict
+from robustradar.report import markdown as page
+from robustradar.report import terminal
 from robustradar.report.flag import meaning
 from robustradar.report.markdown import escaped
 from robustradar.report.svg import printable
@@ -68,10 +69,12 @@ class View:
     Attributes:
         baseline: The baseline's path from the repository's root: what findings are told of.
         changed_only: Whether cells that are the same are left out. SARIF and annotations never have them.
+        width: How wide a terminal's table may be; None: any.
     """
 
     baseline: str
     changed_only: bool = False
+    width: int | None = None
 
     def rows(self, comparison: Comparison) -> tuple[Row, ...]:
         """Those to show."""
@@ -80,14 +83,14 @@ class View:
 
 def text(comparison: Comparison, view: View) -> str:
     """For a terminal: the table, reasons and remarks, and a closing sentence."""
-    table = _table(view.rows(comparison), "simple", plain)
+    table = _table(view.rows(comparison), partial(terminal.table, most=view.width))
     return "\n\n".join(filter(None, [table, "\n".join(map(plain, _remarks(comparison))), summary(comparison)])) + "\n"
 
 
 def markdown(comparison: Comparison, view: View) -> str:
     """For a pull request."""
     remarks = "\n".join(f"- {escaped(remark)}" for remark in _remarks(comparison))
-    parts = ["## Robustness against the baseline", summary(comparison), _table(view.rows(comparison), "github", escaped), remarks]
+    parts = ["## Robustness against the baseline", summary(comparison), _table(view.rows(comparison), page.table), remarks]
     return printable("\n\n".join(filter(None, parts))) + "\n"
 
 
@@ -210,15 +213,14 @@ def _no_number(row: Row) -> bool:
     return row.change is None and row.verdict in ("same", "new")
 
 
-def _table(rows: Sequence[Row], form: str, escape: Callable[[str], str]) -> str:
+def _table(rows: Sequence[Row], draw: Callable[..., str]) -> str:
     """The rows; empty where there are none."""
     if not rows:
         return ""
     metrics: dict[str, set[str]] = {}
     for row in rows:
         metrics.setdefault(row.column.name, set()).add(row.metric)
-    body = [[escape(text) for text in _cells(row, len(metrics[row.column.name]) > 1)] for row in rows]
-    return tabulate(body, _HEAD, tablefmt=form, disable_numparse=True, colalign=["left"] * 2 + ["right"] * 5 + ["left"])
+    return draw([_cells(row, len(metrics[row.column.name]) > 1) for row in rows], _HEAD, numbers=range(2, 7))
 
 
 def _cells(row: Row, several: bool) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from tabulate import tabulate
+
 from robustradar.report import account, comparison
 from robustradar.report.document import Document
 from robustradar.report.figure import figures
@@ -47,6 +49,19 @@ def escaped(words: str) -> str:
     line = _BEGINNING.sub(r"\1\\\2", _SIGNS.sub(r"\\\1", " ".join(words.split())))
     # A space without width: a backslash does not keep a forge from telling people, or linking an issue.
     return re.sub(r"([@#])(?=\w)", "\\1\u200b", line)
+
+
+def table(rows: Sequence[Sequence[object]], head: Sequence[str], *, numbers: Sequence[int] = ()) -> str:
+    """A table, as `robustradar.report.terminal.table` draws one for a terminal.
+
+    Args:
+        rows: Their cells.
+        head: The headings.
+        numbers: Places of the columns that are numbers: on the right.
+    """
+    cells = [[escaped(str(cell)) for cell in row] for row in rows]
+    sides = ["right" if place in numbers else "left" for place in range(len(head))] if numbers else None
+    return tabulate(cells, [escaped(name) for name in head], tablefmt="github", disable_numparse=True, colalign=sides)
 
 
 def console(command: str) -> str:

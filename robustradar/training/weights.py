@@ -53,7 +53,7 @@ def matching(model: nn.Module, given: Mapping[str, Tensor], where: str) -> dict[
     normalisation then takes the training split's statistics.
 
     Raises:
-        Failure: Names or shapes are others than the network's.
+        Failure: Names or shapes are others than the network's, or a value is not finite.
     """
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     inner = {f"{_INNER}{name}": value for name, value in given.items()}
@@ -68,6 +68,8 @@ def matching(model: nn.Module, given: Mapping[str, Tensor], where: str) -> dict[
         if best[name].shape != value.shape:
             got = f"{name.removeprefix(prefix)}: got shape {list(best[name].shape)}"
             raise Failure(where, f"{got}, expected {list(value.shape)}.")
+        if not best[name].isfinite().all():
+            raise Failure(where, f"{name.removeprefix(prefix)}: got values that are not finite, expected numbers: training had diverged.")
     return {name: best[name].to(value.dtype) for name, value in state.items()}
 
 

@@ -131,6 +131,9 @@ def test_other_shapes_and_names_are_refused() -> None:
         weights.matching(model, {**state, "1.0.weight": torch.zeros(2, 5)}, "--weights w.pt")
     assert str(failure.value) == "--weights w.pt: 1.0.weight: got shape [2, 5], expected [2, 3]."
     with pytest.raises(Failure) as failure:
+        weights.matching(model, {**state, "1.0.weight": torch.full((2, 3), torch.nan)}, "--weights w.pt")
+    assert str(failure.value) == "--weights w.pt: 1.0.weight: got values that are not finite, expected numbers: training had diverged."
+    with pytest.raises(Failure) as failure:
         weights.matching(model, {**{n: v for n, v in state.items() if n != "1.0.bias"}, "fc": torch.zeros(1)}, "--weights w.pt")
     assert str(failure.value) == "--weights w.pt: misses '1.0.bias', and holds 'fc' beside, expected the network's 9 tensors."
 
