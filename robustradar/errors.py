@@ -46,6 +46,22 @@ class PluginError(RobustRadarError):
     exit_code = 4
 
 
+class DeviceLost(RobustRadarError):
+    """The accelerator failed for good: no candidate is to blame, and nothing more can be computed in this process (exit code 3).
+
+    Args:
+        reason: What the accelerator said.
+    """
+
+    exit_code = 3
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"--device: the accelerator failed ({reason}), and whatever this process asked it next would fail, too. Finished work is kept: "
+            "run the same command again. If it fails at the same place, try --device cpu, which says what is wrong there."
+        )
+
+
 class Failure(Exception):
     """One fit or measurement came to nothing. It becomes a `Failed` outcome and the run goes on.
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
 
-from robustradar.errors import Failure, OutOfMemory, RobustRadarError
+from robustradar.errors import DeviceLost, Failure, OutOfMemory, RobustRadarError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,6 +27,7 @@ def call(culprit: str, function: Callable[[], T]) -> T:
 
     Raises:
         Failure: It raised; running out of memory is not lasting, anything else is.
+        DeviceLost: The accelerator failed, and takes all that follows with it.
         RobustRadarError: It raised an error that is meant for the user as it is.
     """
     before = _ASKED.set(True)
@@ -35,6 +36,8 @@ def call(culprit: str, function: Callable[[], T]) -> T:
     except (Failure, RobustRadarError):
         raise
     except (Exception, SystemExit) as error:  # a script's sys.exit() ends the plugin, not the run
+        if device_lost(error):
+            raise DeviceLost(describe(error)) from error
         raise (OutOfMemory(culprit) if out_of_memory(error) else Failure(culprit, describe(error))) from error
     finally:
         _ASKED.reset(before)
@@ -62,8 +65,33 @@ def out_of_memory(error: BaseException) -> bool:
     (True, False)
     """
     text = str(error).lower()
-    signs = ("out of memory", "can't allocate memory")
+    signs = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed")
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(sign in text for sign in signs))
+
+
+def device_lost(error: BaseException) -> bool:
+    """Whether an exception says that the accelerator failed for good, as after an index out of range: it then fails at everything.
+
+    >>> device_lost(RuntimeError("CUDA error: device-side assert triggered")), device_lost(RuntimeError("CUDA error: out of memory"))
+    (True, False)
+    """
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error) and not out_of_memory(error)
+
+
+@contextmanager
+def device_watched() -> Iterator[None]:
+    """Around work of our own on an accelerator, which tells of what a plugin did to it as late as when its results are read.
+
+    Raises:
+        DeviceLost: The accelerator failed.
+        RuntimeError: What else is raised inside.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if device_lost(error):
+            raise DeviceLost(describe(error)) from error
+        raise
 
 
 @contextmanager

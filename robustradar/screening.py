@@ -159,7 +159,8 @@ def rank(
     if hearing := notice.listeners(catalog.plugins, listeners or {}):
         told = notice.Notices(told, hearing, study, kept.fit)
     with threads(study.task):
-        executed = Execution(catalog, data, kept, told).run(prepared.plan)
+        with guard.device_watched():
+            executed = Execution(catalog, data, kept, told).run(prepared.plan)
     table = scores.table(prepared.plan, executed.outcomes, catalog)
     culprit = catalog.culprit("ranker", study.ranker)
     ranker = catalog.bound("ranker", study.ranker, Ranker)

@@ -108,10 +108,11 @@ def apgd(victim: Victim, x: Tensor, y: Tensor, goal: Goal, target: Tensor | None
     for step in range(1, goal.steps + 1):
         walk = _advanced(victim, goal, walk, last=step == goal.steps)
         if goal.stop and (step in checkpoints or step == goal.steps):
-            done = walk.fallen
-            points[walk.index[done]] = walk.witness[done]
-            walk = walk.rows(~done)
-            if not len(walk.index):
+            left = (~walk.fallen).nonzero().flatten()  # the only wait for the device
+            if len(left) < len(walk.index):
+                points[walk.index] = torch.where(column(walk.fallen, x), walk.witness, points[walk.index])
+                walk = walk.rows(left)
+            if not len(left):
                 break
         if step in checkpoints:
             walk = _checked(walk, checkpoints[step])

@@ -41,6 +41,27 @@ class Trial:
         return Trial(self.x[keep], self.y[keep], self.best[keep], self.margin[keep], self.index[keep])
 
 
+@dataclass(frozen=True)
+class Chance:
+    """Where is drawn from.
+
+    Attributes:
+        signs: The victim's generator, where the images are.
+        places: On the host, which has to know places, so that no query waits for an accelerator to tell one; on a CPU the same.
+    """
+
+    signs: torch.Generator
+    places: torch.Generator
+
+    @classmethod
+    def of(cls, generator: torch.Generator) -> Chance:
+        """Both from the victim's."""
+        if generator.device.type == "cpu":
+            return cls(generator, generator)
+        seed = torch.randint(2**31, (), generator=generator, device=generator.device)
+        return cls(generator, torch.Generator().manual_seed(int(seed)))
+
+
 def square(victim: Victim, x: Tensor, y: Tensor, queries: int) -> Tensor:
     """Random search for a wrong answer: p = inf by windows of one sign a channel, p = 2 by windows of mass moved to another place.
 
@@ -56,7 +77,7 @@ def square(victim: Victim, x: Tensor, y: Tensor, queries: int) -> Tensor:
     Returns:
         A point with a wrong answer where one was found, else x.
     """
-    generator = victim.generator
+    chance = Chance.of(victim.generator)
     propose, start = (_stripes_moved, _stripes) if math.isinf(victim.p) else (_mass_moved, _tiles)
     points = x.clone()
     clean, wrong = margin(victim, x, y)
@@ -65,10 +86,10 @@ def square(victim: Victim, x: Tensor, y: Tensor, queries: int) -> Tensor:
         if not len(trial.index):
             break
         if query == 0:
-            point = _inside(victim, trial.x, start(victim, trial.x, generator))
+            point = _inside(victim, trial.x, start(victim, trial.x, chance))
         else:
             side = window(query - 1, queries, trial.x.shape[2:], odd=victim.p == 2)
-            point = _inside(victim, trial.x, propose(victim, trial, side, generator))
+            point = _inside(victim, trial.x, propose(victim, trial, side, chance))
         found, wrong = margin(victim, point, trial.y)
         # At a tie the answer decides: the margin is 0 whether it is right or wrong.
         lower = (found < trial.margin) | wrong if query else torch.ones_like(wrong)
@@ -134,42 +155,42 @@ def _inside(victim: Victim, x: Tensor, point: Tensor) -> Tensor:
     return x + confine(x, point - x, victim.p, victim.eps, victim.bounds)
 
 
-def _signs(shape: tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:
+def _signs(shape: tuple[int, ...], like: Tensor, chance: Chance) -> Tensor:
     """Fair signs."""
-    return torch.randint(0, 2, shape, generator=generator, device=like.device).to(like.dtype).mul_(2).sub_(1)
+    return torch.randint(0, 2, shape, generator=chance.signs, device=like.device).to(like.dtype).mul_(2).sub_(1)
 
 
-def _place(size: torch.Size, side: int, generator: torch.Generator, device: torch.device) -> tuple[slice, slice]:
+def _place(size: torch.Size, side: int, chance: Chance) -> tuple[slice, slice]:
     """A window of the side, anywhere in the image."""
-    corner = torch.rand(2, generator=generator, device=device).tolist()
+    corner = torch.rand(2, generator=chance.places).tolist()
     rows, columns = (int(share * (extent - side + 1)) for share, extent in zip(corner, size, strict=True))
     return slice(rows, rows + side), slice(columns, columns + side)
 
 
-def _stripes(victim: Victim, x: Tensor, generator: torch.Generator) -> Tensor:
+def _stripes(victim: Victim, x: Tensor, chance: Chance) -> Tensor:
     """The start for p = inf: vertical stripes of +-eps."""
     n, channels, _, columns = x.shape
-    return x + victim.eps * _signs((n, channels, 1, columns), x, generator)
+    return x + victim.eps * _signs((n, channels, 1, columns), x, chance)
 
 
-def _stripes_moved(victim: Victim, trial: Trial, side: int, generator: torch.Generator) -> Tensor:
+def _stripes_moved(victim: Victim, trial: Trial, side: int, chance: Chance) -> Tensor:
     """A proposal for p = inf: one window set to +-eps, a sign for every channel."""
     n, channels, *_ = trial.x.shape
-    rows, columns = _place(trial.x.shape[2:], side, generator, trial.x.device)
+    rows, columns = _place(trial.x.shape[2:], side, chance)
     point = trial.best.clone()
-    point[:, :, rows, columns] = trial.x[:, :, rows, columns] + victim.eps * _signs((n, channels, 1, 1), point, generator)
+    point[:, :, rows, columns] = trial.x[:, :, rows, columns] + victim.eps * _signs((n, channels, 1, 1), point, chance)
     return point
 
 
-def _eta(side: int, like: Tensor, generator: torch.Generator) -> Tensor:
+def _eta(side: int, like: Tensor, chance: Chance) -> Tensor:
     """A bump [n, channels, side, side], lying or standing by a fair coin, with a fair sign a channel."""
-    shape = bump(side, side).to(like)
-    if torch.rand((), generator=generator, device=like.device) < 0.5:
+    shape = bump(side, side).to(like, non_blocking=True)
+    if torch.rand((), generator=chance.places) < 0.5:
         shape = shape.T
-    return shape * _signs((*like.shape[:2], 1, 1), like, generator)
+    return shape * _signs((*like.shape[:2], 1, 1), like, chance)
 
 
-def _tiles(victim: Victim, x: Tensor, generator: torch.Generator) -> Tensor:
+def _tiles(victim: Victim, x: Tensor, chance: Chance) -> Tensor:
     """The start for p = 2: five bumps across, five down, scaled to eps."""
     height, width = x.shape[2:]
     side = min(max(height // 5, 2), height, width)
@@ -177,22 +198,22 @@ def _tiles(victim: Victim, x: Tensor, generator: torch.Generator) -> Tensor:
     top, left = (height % side) // 2, (width % side) // 2
     for row in range(top, height - side + 1, side):
         for start in range(left, width - side + 1, side):
-            delta[:, :, row : row + side, start : start + side] = _eta(side, x, generator)
+            delta[:, :, row : row + side, start : start + side] = _eta(side, x, chance)
     return x + _scaled(delta, victim.eps)
 
 
-def _mass_moved(victim: Victim, trial: Trial, side: int, generator: torch.Generator) -> Tensor:
+def _mass_moved(victim: Victim, trial: Trial, side: int, chance: Chance) -> Tensor:
     """A proposal for p = 2: the mass of one window, and what the budget has left, goes into a new bump in another (algorithm 3)."""
     delta = trial.best - trial.x
     n, channels, height, width = delta.shape
-    filled = _place(delta.shape[2:], side, generator, delta.device)
-    emptied = _place(delta.shape[2:], side, generator, delta.device)
+    filled = _place(delta.shape[2:], side, chance)
+    emptied = _place(delta.shape[2:], side, chance)
     either = torch.zeros(height, width, dtype=torch.bool, device=delta.device)
     either[filled], either[emptied] = True, True
     unused = (victim.eps**2 - delta.flatten(1).square().sum(1)).clamp_min(0)
     budget = ((delta * either).square().sum((2, 3)) + unused[:, None] / channels).sqrt()[:, :, None, None]
     old = delta[:, :, *filled]
-    shape = _eta(side, delta, generator) + old / (_window_norm(old) + _TINY)
+    shape = _eta(side, delta, chance) + old / (_window_norm(old) + _TINY)
     delta[:, :, *emptied] = 0
     delta[:, :, *filled] = shape / (_window_norm(shape) + _TINY) * budget
     return trial.x + _scaled(delta, victim.eps)

@@ -55,9 +55,7 @@ class Recipe(Declaration):
     augment: Annotated[Literal["none", "crop-flip"], Field(description="crop-flip: shifts by an eighth of the side, and mirrors")] = "none"
     precision: Annotated[Literal["float32", "bf16"], Field(description="of the passes while training")] = "float32"
     channels_last: Annotated[bool, Field(description="memory format of images and convolutions")] = False
-    compile: Annotated[
-        Literal["no", "default", "reduce-overhead"], Field(description="torch.compile's mode; reduce-overhead uses CUDA graphs")
-    ] = "no"
+    compile: Annotated[Literal["no", "default"], Field(description="torch.compile's mode")] = "no"
     inner_statistics: Annotated[
         Literal["evaluation", "batch"], Field(description="BatchNorm's statistics while the inner attack of training runs")
     ] = "evaluation"

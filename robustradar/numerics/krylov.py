@@ -163,7 +163,7 @@ class Krylov:
         self.noise = 8 * torch.finfo(b.dtype).eps
         self.steps = 0
         self.asymmetry = 0.0
-        self._size = size
+        self._size = self._length = size
         self._blocks: list[Tensor] = []
         self._unread: list[tuple[Tensor, Tensor]] = []
         self._alpha: list[float] = []
@@ -311,8 +311,7 @@ class Krylov:
     def residual(self, mu: float) -> float:
         """norm(b - (H + mu I) x) / norm(b) of the solution at mu."""
         _, factor = self._partial(mu)
-        start = float(vector.length(self.b))
-        return max(self.noise, self.T.residual(mu) * abs(factor) / start)
+        return max(self.noise, self.T.residual(mu) * abs(factor) / self._length)
 
     def solution(self, mu: float) -> Tensor:
         """(H + mu I)⁻¹ b, [d], to `residual(mu)`.
@@ -389,7 +388,8 @@ class Krylov:
     def _combination(self, y: Tensor, start: Tensor | None) -> Tensor:
         """Start + Qᵀ y, [d], in memory of its own."""
         x = torch.zeros_like(self.b) if start is None else start.clone()
+        y = y.to(x)
         for i, block in enumerate(self._blocks):
-            part = y[_BLOCK * i : _BLOCK * (i + 1)].to(x)
+            part = y[_BLOCK * i : _BLOCK * (i + 1)]
             x.addmv_(block[: len(part)].T, part)
         return x

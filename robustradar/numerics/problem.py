@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -109,7 +110,7 @@ def still(model: nn.Module) -> Iterator[None]:
     for module in normalised:
         vars(module)["forward"] = partial(_affine, module)
     try:
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), Written():
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), _whole_float32(), Written():
             yield
     finally:
         for module in normalised:
@@ -125,6 +126,23 @@ def still(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def _whole_float32() -> Iterator[None]:
+    """Convolutions and products in float32 as it is: GPUs' TensorFloat-32, torch's default for convolutions, has 10 bits of 23."""
+    kinds = (torch.backends.cudnn, "conv"), (torch.backends.cuda, "matmul")
+    holders: list[tuple[Any, str, Any]] = []
+    for module, name in kinds:
+        part = getattr(module, name, None)
+        holder, flag, whole = (part, "fp32_precision", "ieee") if hasattr(part, "fp32_precision") else (part or module, "allow_tf32", False)
+        holders.append((holder, flag, getattr(holder, flag)))
+        setattr(holder, flag, whole)
+    try:
+        yield
+    finally:
+        for holder, flag, before in holders:
+            setattr(holder, flag, before)
+
+
+@contextmanager
 def derivative(kind: str) -> Iterator[None]:
     """Says of a derivative that autograd cannot take that it is unavailable.
 
@@ -134,7 +152,7 @@ def derivative(kind: str) -> Iterator[None]:
     Raises:
         UnavailableError: Autograd refused, for another reason than memory.
         OutOfMemoryError: For that one.
-        RuntimeError: For that one, on a CPU.
+        RuntimeError: For that one, as the CPU, cuBLAS and cuDNN tell it.
     """
     try:
         with warnings.catch_warnings():
@@ -144,7 +162,7 @@ def derivative(kind: str) -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        if "allocate memory" in str(error):  # as the CPU says it
+        if "allocate memory" in str(error) or "STATUS_ALLOC_FAILED" in str(error):  # as the CPU says it, and cuBLAS and cuDNN
             raise
         raise UnavailableError(f"no {kind}: {str(error).splitlines()[0]}") from error
 

@@ -24,13 +24,13 @@ SMALL_INPUT = 1000
 
 
 def device(name: str) -> torch.device:
-    """The device of a name: ``auto`` is the first accelerator that is there, else the CPU.
+    """The device of a name: ``auto`` is a GPU by CUDA if one is there, else the CPU. MPS lacks float64, which many metrics compute in.
 
     Raises:
         UsageError: The device is unknown or not there.
     """
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    kind = next(k for k in ("cuda", "mps", "cpu") if there[k]) if name == "auto" else name
+    kind = ("cuda" if there["cuda"] else "cpu") if name == "auto" else name
     if not there.get(kind.partition(":")[0], False):
         found = ", ".join(k for k, available in there.items() if available)
         raise UsageError(f"--device: got {name!r}, expected auto or one that is there: {found}.")
@@ -79,11 +79,13 @@ class DeviceBatches:
             size: Samples a batch.
         """
         order = torch.randperm(len(self), generator=generator)
+        if self._resident:
+            order = order.to(self._device)  # at once: a copy for each batch would each time wait for the device
         parts = list(order.split(size))
         if size > 1 and len(parts) > 1 and len(parts[-1]) == 1:
             parts[-2:] = [torch.cat(parts[-2:])]
         for part in parts:
-            yield self._batch(part.to(self._device) if self._resident else part.numpy())
+            yield self._batch(part if self._resident else part.numpy())
 
     def _batch(self, chosen: slice | Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
         if self._resident is not None:

@@ -98,7 +98,7 @@ def train(
         Failure: The loss was not finite, twice, or a plugin failed.
     """
     start = copy.deepcopy({name: value.cpu() for name, value in loop.network.state_dict().items()})
-    kept, spent = _kept(checkpoint, loop.spec), Cost(0, 0, 0.0)
+    kept, spent = _kept(checkpoint, loop), Cost(0, 0, 0.0)
     loop, flags = _sound(loop)
     calmer = replace(loop.recipe, lr=loop.recipe.lr * RETRY_SHARE)
     if kept is None or kept["lr"] != calmer.lr:
@@ -163,10 +163,11 @@ class _Progress:
     spent: Cost = Cost(0, 0, 0.0)
 
 
-def _kept(checkpoint: Checkpoint | None, spec: FitSpec) -> dict[str, Any] | None:
-    """What is kept of this fit; None where it is of another."""
+def _kept(checkpoint: Checkpoint | None, loop: Loop) -> dict[str, Any] | None:
+    """What is kept of this fit; None where it is of another, or from another kind of device, whose chance cannot go on here."""
     kept = None if checkpoint is None else checkpoint.read()
-    return kept if isinstance(kept, dict) and kept.get("key") == spec.key else None
+    ours = {"key": loop.spec.key, "device": loop.data.where.type}
+    return kept if isinstance(kept, dict) and all(kept.get(name) == value for name, value in ours.items()) else None
 
 
 def _train(loop: Loop, evaluation: Guarded | None, told: Callable[[int], None], progress: _Progress) -> Trained:
@@ -199,8 +200,8 @@ def _train(loop: Loop, evaluation: Guarded | None, told: Callable[[int], None], 
             told(len(history.epochs))
             if progress.checkpoint is not None and time.monotonic() - saved >= CHECKPOINT_SECONDS and not ended():
                 saved = time.monotonic()
-                state = {"key": spec.key, "lr": recipe.lr, "loop": loop.state(), "history": vars(history), "cost": vars(meter.cost)}
-                progress.checkpoint.write(state)
+                state = {"lr": recipe.lr, "loop": loop.state(), "history": vars(history), "cost": vars(meter.cost)}
+                progress.checkpoint.write({"key": spec.key, "device": data.where.type, **state})
     return Trained(FitRecord(spec.key, spec.json(), tuple(history.epochs), history.selected, meter.cost, loop.flags), history.state)
 
 

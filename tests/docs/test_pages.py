@@ -113,8 +113,6 @@ NO_FLAGS = {
     "rise-and-fall",
     "one-cycle",
     "crop-flip",
-    "reduce-overhead",
-    "max-autotune",
     "finite-differences",
     "gauss-newton",
     "below-zero",

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from robustradar import Data, Failed, Measured, Skipped
+from robustradar import Data, Failed, Measured, Skipped, guard
+from robustradar.errors import DeviceLost, OutOfMemory
 from robustradar.store import Store
 from robustradar.values import Ref
 
@@ -238,6 +240,41 @@ def test_running_out_of_memory_is_not_remembered(lab: Lab) -> None:
     module(lab.catalog).Fuse.left = 1000
     again, _ = lab.run(("menagerie/frail",), ("accuracy",))
     assert isinstance(again["frail accuracy"], Measured)
+
+
+def test_an_accelerator_that_is_lost_ends_the_run_and_blames_nobody(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    fuse = module(lab.catalog).Fuse
+    told = (
+        "--device: the accelerator failed (RuntimeError: CUDA error: device-side assert triggered), and whatever this process asked it "
+        "next would fail, too. Finished work is kept: run the same command again. If it fails at the same place, try --device cpu, which "
+        "says what is wrong there."
+    )
+    monkeypatch.setattr(fuse, "left", 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(fuse, "message", "CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported")
+        with pytest.raises(DeviceLost) as error:
+            lab.run(("menagerie/fused",), ("accuracy",))
+    assert (str(error.value), error.value.exit_code) == (told, 3)
+    monkeypatch.setattr(fuse, "left", 1000)
+    again, _ = lab.run(("menagerie/fused",), ("accuracy",))
+    assert isinstance(again["fused accuracy"], Measured)
+
+
+def test_an_accelerator_may_be_lost_outside_of_plugins_too() -> None:
+    with pytest.raises(DeviceLost, match="illegal memory access"), guard.device_watched():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(RuntimeError, match="^another$"), guard.device_watched():
+        raise RuntimeError("another")
+
+
+@pytest.mark.parametrize("status", ["CUDA error: CUBLAS_STATUS_ALLOC_FAILED", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"])
+def test_libraries_without_memory_are_out_of_memory(status: str) -> None:
+    with pytest.raises(OutOfMemory):
+        guard.call("network", partial(_raise, RuntimeError(status)))
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def test_damaged_weights_are_trained_again(lab: Lab) -> None:

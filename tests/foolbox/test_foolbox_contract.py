@@ -230,9 +230,8 @@ def test_a_network_s_own_exception_becomes_a_failure() -> None:
         guarded("ProjectedGradientDescent", 2.0, 0.1).perturb(model, x, y + 10)
 
 
-@pytest.mark.gpu
 @each
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_every_attack_runs_on_its_inputs_device(name: str, p: float, device: str) -> None:
     model, x, y = (t.to(device) for t in trained())
     lent = Victim(model, nn.functional.cross_entropy, p, 0.1, (0.0, 1.0), torch.Generator(device).manual_seed(0))

@@ -318,7 +318,6 @@ def test_samples_do_not_touch_each_other_and_an_empty_batch_stays_empty(p: float
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("p", ORDERS)
 def test_cuda_agrees_with_the_cpu_without_waiting_for_it(p: float) -> None:
     x, g = rand(4, 50, dtype=torch.float32), randn(4, 50, dtype=torch.float32)

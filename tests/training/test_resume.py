@@ -145,6 +145,15 @@ def test_a_checkpoint_of_something_else_is_ignored(foreign: Any, checkpoint: Any
     assert_same(fitting.train(checkpoint=checkpoint).state, fitting.train().state)
 
 
+def test_a_checkpoint_of_another_kind_of_device_is_ignored(checkpoint: Any) -> None:
+    """The states of generators differ: chance could not go on."""
+    fitting = Fitting(mlp, recipe(), ADVERSARIAL)
+    state = fitting.loop().state()
+    kept = {"lr": fitting.recipe.lr, "loop": {**state, "attack": torch.zeros(16, dtype=torch.uint8)}, "history": None, "cost": None}
+    checkpoint.write({"key": fitting.loop().spec.key, "device": "cuda", **kept})
+    assert_same(fitting.train(checkpoint=checkpoint).state, fitting.train().state)
+
+
 class Bomb:
     def __init__(self, path: Path) -> None:
         self.path = path
