@@ -170,9 +170,11 @@ class Execution:
             attack.verify()
         outcomes = checked(found, metric, culprit)
         flags = [flag for _, fit in desk.fits for flag in fit.record.flags]
-        for attack, use in desk.attacks:
-            for spec, fit in _met(attack, desk.fits):
-                flags += self._trust(spec, fit.record, use)
+        met = [(spec, fit, use) for attack, use in desk.attacks for spec, fit in _met(attack, desk.fits)]
+        unmet = [(spec, fit) for spec, fit in desk.fits if all(spec != other for other, _, _ in met)]
+        met += [(spec, fit, use) for spec, fit in unmet if (use := self._trained_under(spec, measurement))]
+        for spec, fit, use in met:
+            flags += self._trust(spec, fit.record, use)
         if any(fit.record.epochs for _, fit in desk.fits) and "final" not in measurement.task.sizes:
             flags.append(SELECTED_ON_EVALUATION)
         return Measuring({name: _flagged(outcome, flags) for name, outcome in outcomes.items()}, cost, desk.asked)
@@ -189,6 +191,13 @@ class Execution:
         return MeasurementUse(
             measurement.candidate.label, measurement.metric.label, measurement.seed, cached, cost, self._fits(measurement)
         )
+
+    def _trained_under(self, spec: FitSpec, measurement: Measurement) -> AttackUse | None:
+        """The attack that a fit's training trusted; the study's where that one is for training alone, and so cannot be checked."""
+        if spec.attack is None or spec.threat is None:
+            return None
+        checkable = self.catalog.bound("attack", spec.attack, Attack).reach <= 1
+        return AttackUse(spec.attack if checkable else measurement.attack, spec.threat)
 
     def _trust(self, spec: FitSpec, record: FitRecord, use: AttackUse) -> tuple[str, ...]:
         """What speaks against an attack on a fit, found once for all metrics."""

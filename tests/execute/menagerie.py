@@ -113,6 +113,13 @@ class Sign(rr.Attack):
 
 
 @dataclass(frozen=True)
+class Beyond(Sign):
+    """For training alone."""
+
+    reach: float = rr.fixed(2.0)
+
+
+@dataclass(frozen=True)
 class Timid(rr.Attack):
     """Stays where it is."""
 
@@ -167,6 +174,23 @@ class Attacked(rr.Metric):
     def measure(self, bench: rr.Bench) -> Mapping[str, rr.Outcome]:
         model, attack = bench.fits["model"].model, bench.attacks["attack"]
         return {"attacked_loss": Measured(torch.cat([attack(model, x, y).loss for x, y in bench.splits["evaluation"]]).mean().item())}
+
+
+@dataclass(frozen=True)
+class Hardened(rr.Metric):
+    """Clean accuracy of the adversarially trained fit: nothing is attacked."""
+
+    name: str = rr.fixed("hardened")
+    columns: tuple[Column, ...] = rr.fixed((Column("hardened", "higher", "fraction"),))
+    inner: str | None = None
+
+    def needs(self, task: rr.Task, threat: rr.Threat) -> Needs:
+        return Needs(fits={"model": FitNeed(ADVERSARIAL, attack=self.inner)})
+
+    def measure(self, bench: rr.Bench) -> Mapping[str, rr.Outcome]:
+        with torch.no_grad():
+            right = torch.cat([bench.fits["model"].model(x).argmax(1) == y for x, y in bench.splits["evaluation"]])
+        return {"hardened": Measured(right.double().mean().item())}
 
 
 @dataclass(frozen=True)
@@ -256,12 +280,12 @@ def robustradar_architectures() -> tuple[rr.Architecture, ...]:
 @rr.hookimpl
 def robustradar_attacks() -> tuple[rr.Attack, ...]:
     first = Sign(name="first", kind="first_success")
-    return (Sign(name="sign"), Timid(name="timid"), Wild(name="wild"), first, Sign(name="images-only", images=True))
+    return (Sign(name="sign"), Beyond(name="beyond"), Timid(name="timid"), Wild(name="wild"), first, Sign(name="images-only", images=True))
 
 
 @rr.hookimpl
 def robustradar_metrics() -> tuple[rr.Metric, ...]:
-    return (Accuracy(), Attacked(), Size(), Vandal(), Odd())
+    return (Accuracy(), Attacked(), Hardened(), Size(), Vandal(), Odd())
 
 
 @rr.hookimpl

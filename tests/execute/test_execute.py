@@ -148,7 +148,7 @@ def test_bounds_are_taken_and_intervals_that_rounding_moved_hold_their_value(lab
     ("attack", "reason"),
     [
         ("menagerie/wild", "left the linf 0.05 ball: got ‖δ‖ = 3·ε, expected at most ε."),
-        ('"menagerie/wild:how=raise"', "IndexError: no such pixel (menagerie.py:131)"),
+        ('"menagerie/wild:how=raise"', "IndexError: no such pixel (menagerie.py:138)"),
         (
             '"menagerie/wild:how=nan"',
             "perturb() returned NaN or infinity, expected finite inputs. Does it divide by a gradient of zero?",

@@ -317,6 +317,22 @@ def test_a_run_flags_a_fooled_attack(lab: Any) -> None:
     assert "unbounded-fails" in flags_of(lab, ("attacked:attack=menagerie/timid",), "attacked_loss")
 
 
+@pytest.mark.parametrize("inner", ["", ":inner=menagerie/beyond"])
+def test_a_score_of_a_network_that_an_attack_trained_is_as_trusted_as_the_attack(
+    lab: Any, monkeypatch: pytest.MonkeyPatch, inner: str
+) -> None:
+    """Though the metric attacks nothing. An attack for training alone, which leaves the ball, is stood for by the study's."""
+    asked: list[str] = []
+
+    def fake(guarded: Guarded, *_: Any) -> tuple[str, ...]:
+        asked.append(guarded.attack.name)
+        return ("zero-gradients:100%",)
+
+    monkeypatch.setattr(trust, "flags", fake)
+    assert "zero-gradients:100%" in flags_of(lab, (f"hardened{inner}",), "hardened")
+    assert asked == ["sign"]
+
+
 def test_samples_are_spread_over_a_split_that_may_be_sorted() -> None:
     x = np.arange(10, dtype=np.float32)[:, None]
     batches = DeviceBatches(Split(x, np.arange(10)), torch.device("cpu"), 4, 10)
