@@ -53,6 +53,12 @@ MEANING = {
     "unchecked": "the attack or the network failed during this check of the attack, which so says nothing",
 }
 
+# Of these, those by which an attack failed, so that what it left looks like robustness.
+FAILED_ATTACK = (
+    *("zero-gradients", "random-output", "softmax-output", "one-step-beats-many", "black-box-beats-white-box", "unbounded-fails"),
+    "flat-in-eps",
+)
+
 
 def meaning(flag: str) -> str:
     """A flag's sentence, with the value that may follow a colon left in place; the flag itself where a plugin made it up.

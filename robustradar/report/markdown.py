@@ -82,6 +82,8 @@ def _run(document: Document, level: str, rows: int) -> list[str]:
 def _which(view: View, rows: int) -> Iterator[str]:
     """The answer, and the table behind it."""
     yield view.lead(lambda name: f"**{escaped(name)}**")
+    if view.doubts:
+        yield _list(view.doubts)
     if view.claims:
         yield f"On samples that were used for no selection, {escaped(view.document.order[0])} has (intervals span the seeds' own):"
         yield _list(view.claims)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from robustradar.report import terminal
 from robustradar.report.cell import BOUNDS, Unit, short, title, unit
-from robustradar.report.flag import by_stem, joined, letters, meaning
+from robustradar.report.flag import FAILED_ATTACK, by_stem, joined, letters, meaning
 from robustradar.report.terminal import plain
 from robustradar.values import Column, Measured, Result, Score, counted, headlines
 
@@ -39,6 +39,20 @@ def held_out_claims(scores: Sequence[Score], candidate: str) -> list[str]:
                 value = sum(f["value"] for f in found) / len(found)
                 claims.append(f"{title(score.column)}: {100 * value:.1f} % [{100 * low:.1f}, {100 * high:.1f}], n = {found[0]['n']}")
     return claims
+
+
+def doubts(scores: Sequence[Score], candidates: Sequence[str], ranked_by: Sequence[str]) -> list[str]:
+    """What speaks against candidates: flags of the columns that they were ranked by which say that the attack failed on them."""
+    signs: dict[str, dict[str, None]] = {}
+    for score in scores:
+        if score.candidate in candidates and score.column.name in ranked_by and isinstance(score.outcome, Measured):
+            found = [flag for flag in score.outcome.flags if flag.partition(":")[0] in FAILED_ATTACK]
+            signs.setdefault(score.candidate, {}).update(dict.fromkeys(found))
+    return [
+        f"Doubt {name}: by its flags ({', '.join(flags)}) the attack failed on it, which looks just like robustness."
+        for name in candidates
+        if (flags := signs.get(name))
+    ]
 
 
 def _ranking(result: Result, width: int | None) -> str:
@@ -127,7 +141,9 @@ def _notes(result: Result) -> list[str]:
     """What the table's signs mean."""
     columns = ", ".join(dict.fromkeys(result.ranking.columns))
     signs = "± is half the 95 % interval, brackets hold one that lies askew; '95 %' is the interval of the rank."
-    notes = [f"* ranked by {columns}. {signs}"] if columns else []
+    firsts = [row.candidate for row in result.ranking.rows if row.rank_low == 1 or row.rank == 1]
+    notes = doubts(result.scores, firsts, result.ranking.columns)[:_REASONS]
+    notes += [f"* ranked by {columns}. {signs}"] if columns else []
     notes += result.ranking.notes
     marks = _flag_marks(result)
     notes += [f"{marks[flags[0]]} = {meaning(joined(stem, flags))}" for stem, flags in _flags(result).items()]

@@ -19,6 +19,8 @@ from robustradar.values import Column, Failed, Measured, Score, Skipped, counted
 _NAMED = 10
 # Chosen here: a tau means little for fewer candidates, and from here on an order is mostly the other's.
 _LEAST, _TAU = 5, 0.7
+# Chosen here: of so many candidates it is told what speaks against them; the table has the flags of all.
+_DOUBTS = 6
 FORECASTS = (
     "What is known of these metrics as forecasts of robustness after adversarial training (τ is Kendall's, brackets hold 95 % intervals):"
 )
@@ -77,7 +79,7 @@ class View:
         if len(self.document.json["ranking"]) == 1:
             return f"{leaders} is the only candidate with a rank: there is nothing to choose between."
         if not verdict.rivals and len(verdict.leaders) == 1:
-            return f"Take {leaders}: {_SURE[verdict.by]}"
+            return f"{f'{leaders} is first' if self.doubts else f'Take {leaders}'}: {_SURE[verdict.by]}"
         shared = f"{leaders} {'share rank 1.' if len(verdict.leaders) > 1 else 'is first.'}"
         return f"{shared} {_UNSURE[verdict.by]} {rivals}." if verdict.rivals else shared
 
@@ -106,6 +108,12 @@ class View:
         pairs = [(self.document.measured(leader, m, c.name), self.document.measured(other, m, c.name), c) for m, c in ranked]
         signs = {_apart(a, b) * (1 if c.direction == "higher" else -1) for a, b, c in pairs if a is not None and b is not None}
         return 1 in signs and -1 not in signs
+
+    @cached_property
+    def doubts(self) -> list[str]:
+        """What speaks against the candidates that the answer names."""
+        verdict = self.verdict
+        return table.doubts(self.document.scores, (*verdict.leaders, *verdict.rivals), self.document.json["ranked_by"])[:_DOUBTS]
 
     @cached_property
     def claims(self) -> list[str]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from robustradar import Attack, Split, Threat, Victim, fixed, trust
 from robustradar.errors import Failure, OutOfMemory
 from robustradar.judge import Guarded
-from robustradar.report.flag import MEANING, meaning
+from robustradar.report.flag import FAILED_ATTACK, MEANING, meaning
 from robustradar.training.device import DeviceBatches
 from robustradar.training.loss import cross_entropy
 from robustradar_native import attack as native
@@ -348,4 +348,5 @@ def test_flags_with_values_are_explained_by_their_stem(flag: str) -> None:
 def test_every_check_is_explained(network: nn.Module, head: Batch) -> None:
     checks = trust.Trial(Guarded(PGD, "attack", LINF, 10, 0), network, *head, 0.5).checks()
     assert len(checks) == 9
+    assert {*FAILED_ATTACK} < {*checks}
     assert all(len(MEANING[name]) > 30 for name in checks)

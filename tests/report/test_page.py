@@ -18,6 +18,7 @@ import recorded
 
 from robustradar import Column, Measured, Result, Score
 from robustradar.report.document import Document, read
+from robustradar.report.markdown import escaped, markdown
 from robustradar.report.page import page
 from robustradar.report.view import View
 from robustradar_native.reporter import Html
@@ -98,6 +99,16 @@ def test_it_answers_in_this_order() -> None:
 )
 def test_the_verdict(rows: list[dict[str, Any]], verdict: str) -> None:
     assert f"Which to take, and how sure {verdict} " in said(changed(ranking=rows))
+
+
+def test_an_answer_that_rests_on_a_failed_attack_is_doubted() -> None:
+    document = changed(ranking=ranking((1, 1, 1, A), (2, 2, 3, B)))
+    for row in document.json["scores"]:
+        if row["column"] in document.json["ranked_by"] and row["state"] == "measured":
+            row["flags"] = ["zero-gradients:100%"]
+    doubt = f"Doubt {A}: by its flags (zero-gradients:100%) the attack failed on it, which looks just like robustness."
+    assert f"{A} is first: no other candidate's 95 % rank interval reaches 1. {doubt} " in said(document)
+    assert f"- {escaped(doubt)}" in markdown([document])
 
 
 @pytest.mark.parametrize(

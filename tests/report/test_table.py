@@ -96,6 +96,17 @@ def test_reasons_are_few_and_each_is_told_once(result: Result) -> None:
     ]
 
 
+def test_who_may_be_first_is_doubted_where_the_attack_failed(result: Result) -> None:
+    flags = ("zero-gradients:47%", "clean-trained", "flat-in-eps")
+    scores = tuple(Score(name, "m", Column("robust", "higher", "fraction"), Measured(0.5, flags=flags)) for name in "abc")
+    rows = (RankingRow(1, 1, 2, "a", 1.0), RankingRow(2, 1, 2, "b", 2.0), RankingRow(3, 3, 3, "c", 3.0))
+    told = table.text(replace(result, scores=scores, ranking=Ranking(rows, ("robust",), ())))
+    end = "by its flags (zero-gradients:47%, flat-in-eps) the attack failed on it, which looks just like robustness."
+    assert [line for line in told.splitlines() if line.startswith("Doubt ")] == [f"Doubt {name}: {end}" for name in "ab"]
+    told = table.text(replace(result, scores=scores, ranking=Ranking(rows, ("size",), ())))
+    assert "Doubt" not in told, "nobody was ranked by it"
+
+
 def test_names_and_reasons_cannot_steer_the_terminal(result: Result) -> None:
     name, column = "n:tag=\x1b[31m\nred", Column("size", "none", "1")
     scores = (Score(name, "m", column, Failed("\x1b]0;title\x07 no\nnet")), Score("b\x9b1m", "m", column, Measured(1.0, flags=("\x1bc",))))
