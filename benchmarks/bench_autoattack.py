@@ -83,7 +83,8 @@ def reference(images: Images, threat: Threat, seed: int) -> Tensor:
     attack = Reference(model, norm="Linf" if math.isinf(threat.p) else "L2", eps=threat.eps, seed=seed, device="cpu")
     found, _ = attack.run_standard_evaluation(x, y, batch_size=len(x))
     with torch.no_grad():
-        return model(found).argmax(1) == y
+        stands: Tensor = model(found).argmax(1) == y
+    return stands
 
 
 def timed(attack: Callable[[Images, Threat, int], Tensor], images: Images, threat: Threat, seed: int) -> tuple[Tensor, float]:

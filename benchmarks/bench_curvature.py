@@ -42,7 +42,7 @@ def resnet() -> nn.Module:
     """ResNet-18 with the stem for small images: 11.2 M parameters."""
     from torchvision.models import resnet18
 
-    network = resnet18(num_classes=10)
+    network: nn.Module = resnet18(num_classes=10)
     network.conv1, network.maxpool = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()
     return network
 
@@ -142,7 +142,7 @@ def speed(name: str, of: Problem, repeat: int, *, peers: bool) -> list[list[obje
     for kappa in (39, 150):
         mu = (whole.top.value + kappa * whole.least_damping) / (kappa - 1)
         found = solved(of, mu)
-        rows.append([name, "solution to 1e-4, verified", turned(lambda mu=mu: solved(of, mu)), found.steps + 1, f"κ = {kappa}"])
+        rows.append([name, "solution to 1e-4, verified", turned(partial(solved, of, mu)), found.steps + 1, f"κ = {kappa}"])
     rows.append([name, "the parcel", turned(lambda: parcel(of)), parcel(of).steps + 1, "7 dampings"])
     return rows
 

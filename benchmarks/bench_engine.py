@@ -54,7 +54,7 @@ def engine(network: nn.Module, data: DeviceData, recipe: Recipe, *, best: bool) 
     ref = Ref("bench/bench", (), "bench", "bench/bench")
     spec = FitSpec(ref, data.task, ref, ADVERSARIAL, THREAT, ref, 0, "bench")
     attack = PGD(name="pgd", steps=STEPS, keep="best" if best else "last")
-    return Loop(spec, network, recipe, data, Guarded(attack, "attack", THREAT, 10, 0)).epoch
+    return Loop(spec, network, recipe, data, Guarded(attack, "attack", THREAT, 10, 0), "network").epoch
 
 
 def by_hand(network: nn.Module, data: DeviceData, attack: str, *, best: bool) -> Callable[[], object]:

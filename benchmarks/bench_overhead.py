@@ -75,7 +75,7 @@ def bare(network: nn.Module, data: DeviceData, spec: FitSpec) -> float:
             optimizer.zero_grad(set_to_none=True)
             schedule.step()
         network.eval()
-        total = 0.0
+        total = torch.zeros((), device=data.where)
         for xb, yb in data.splits["evaluation"]:
             with torch.no_grad():
                 total += cross_entropy(network(xb), yb).sum() * (1 - xi)
@@ -122,7 +122,7 @@ def main() -> None:
                 pairs = []
                 for round_ in range(options.rounds + 1):
                     spec = spec_of(prepared, objective, seed=round_)
-                    network = execution._network(spec.architecture, spec.seed)
+                    network = execution.network(spec.architecture, spec.seed)
                     pairs.append((bare(network, data, spec), fitted(execution, spec)))
                 # The first round warms up and is not counted.
                 hand, ours = (statistics.median(column) for column in zip(*pairs[1:], strict=True))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from robustradar import Architecture, fixed
+from robustradar_papers.cell import operations
 
 if TYPE_CHECKING:
     from torch import nn
@@ -167,10 +168,14 @@ class NasBench201(Architecture):
 
     cell: Annotated[
         str,
-        Field(description="A cell string such as |nor_conv_3x3~0|+|…~0|…~1|+|…~0|…~1|…~2|, or a position from 0 to 15624."),
+        Field(description="A cell string such as |nor_conv_3x3~0|+|…~0|…~1|+|…~0|…~1|…~2|, or the benchmark's own index, 0 to 15624."),
     ] = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
     channels: Annotated[int, Field(ge=1, description="Channels C of the first stage.")] = 16
     cells: Annotated[int, Field(ge=1, description="Cells N of each of the three stages.")] = 5
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what names no cell."""
+        operations(self.cell)
 
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
         """The network."""

@@ -6,47 +6,17 @@ operations, written as ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`` where ``~i`` name
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from robustradar_papers.cell import operations
 from robustradar_papers.inputs import image
 
 if TYPE_CHECKING:
     from robustradar_papers.declared import NasBench201
 
-OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 _EDGES = ((0,), (0, 1), (0, 1, 2))
-_CELL = re.compile(r"\|(\w+)~0\|\+\|(\w+)~0\|(\w+)~1\|\+\|(\w+)~0\|(\w+)~1\|(\w+)~2\|")
-
-
-def operations(cell: str) -> tuple[str, ...]:
-    """The six operations of a cell, in the order in which its string names them.
-
-    Args:
-        cell: The benchmark's own cell string, or a position in the lexicographic enumeration of all 5⁶ six-tuples over
-            `OPERATIONS`, the last operation varying fastest. This is not the benchmark's index, which is a random order.
-
-    Raises:
-        ValueError: It is neither.
-
-    Example:
-        >>> operations("1")
-        ('none', 'none', 'none', 'none', 'none', 'skip_connect')
-        >>> operations("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|")
-        ('nor_conv_3x3', 'none', 'skip_connect', 'none', 'none', 'avg_pool_3x3')
-    """
-    count = len(OPERATIONS)
-    if cell.isascii() and cell.isdigit() and int(cell) < count**6:
-        return tuple(OPERATIONS[int(cell) // count**place % count] for place in reversed(range(6)))
-    found = _CELL.fullmatch(cell)
-    if found is None or not set(found.groups()) <= set(OPERATIONS):
-        raise ValueError(
-            f"nasbench201: got the cell {cell!r}, expected |op~0|+|op~0|op~1|+|op~0|op~1|op~2| with operations among "
-            f"{', '.join(OPERATIONS)}, or a position from 0 to {count**6 - 1}."
-        )
-    return found.groups()
 
 
 def network(shape: tuple[int, ...], outputs: int, declared: NasBench201) -> nn.Module:
@@ -58,7 +28,7 @@ def network(shape: tuple[int, ...], outputs: int, declared: NasBench201) -> nn.M
         declared: The cell, its channels and how often it is repeated.
 
     Raises:
-        ValueError: The inputs are no images with sides that can be halved twice, or there is no such cell.
+        ValueError: The inputs are no images with sides that can be halved twice.
     """
     chosen = operations(declared.cell)
     colours, _, _ = image("nasbench201", shape, multiple=4)
@@ -122,7 +92,7 @@ class Reduction(nn.Module):
 
 
 def _operation(name: str, channels: int) -> nn.Module:
-    """One of `OPERATIONS`."""
+    """One of `robustradar_papers.cell.OPERATIONS`."""
     if name == "none":
         return Zero()
     if name == "skip_connect":

@@ -6,10 +6,11 @@ import contextlib
 import os
 import sys
 import traceback
+from typing import Annotated
 
 import typer
 
-from robustradar import guard
+from robustradar import __version__, guard
 from robustradar.cli import (
     answer,
     baseline,
@@ -37,6 +38,22 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    """Prints the version, before anything else is looked at."""
+    if asked:
+        print(f"robustradar {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
+) -> None:
+    """What may stand before a command."""
+
+
 app.command(epilog=rank.EXAMPLES)(rank.rank)
 app.command(epilog=plan.EXAMPLES)(plan.plan)
 app.command(epilog=report.EXAMPLES)(report.report)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from robustradar.contract.declaration import Declaration
+from robustradar.values import number_text
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,9 @@ class Recipe(Declaration):
     While an inner attack runs, BatchNorm uses the statistics that `inner_statistics` names; attacks that measure always meet the network in
     evaluation mode and float32. Whatever the precision, losses, projections and statistics are computed in float32.
 
-    ``lbfgs`` takes no notice of schedules, momentum and rules of selection: it keeps the network in evaluation mode, ends where the
-    gradient's norm is `tolerance`, and its last weights are kept, in float64, in which attacks then meet the network too.
+    ``lbfgs`` takes no notice of schedules, momentum and select=loss, and refuses other rules of selection: it keeps the network in
+    evaluation mode, ends where the gradient's norm is `tolerance`, and its last weights are kept, in float64, in which attacks then meet
+    the network too.
     """
 
     optimizer: Annotated[
@@ -38,7 +41,7 @@ class Recipe(Declaration):
         Field(description="one-cycle: linear rise, cosine fall; rise-and-fall: both linear; step: a tenth at each milestone"),
     ] = "one-cycle"
     warmup: Annotated[float, Field(ge=0, lt=1, description="share of the steps in which one-cycle and rise-and-fall rise")] = 0.2
-    milestones: Annotated[tuple[float, ...], Field(description="shares of the steps at which step divides the rate by ten")] = (0.5, 0.75)
+    milestones: Annotated[tuple[float, ...], Field(description="rising shares of the steps; step takes a tenth at each")] = (0.5, 0.75)
     label_smoothing: Annotated[float, Field(ge=0, lt=1, description="of a mixture's cross-entropies and TRADES' clean one")] = 0.0
     clip: Annotated[float, Field(ge=0, description="largest norm of the gradient; 0: any")] = 0.0
     average: Annotated[
@@ -62,9 +65,12 @@ class Recipe(Declaration):
     tolerance: Annotated[float, Field(gt=0, description="norm of the gradient at which lbfgs ends")] = 1e-8
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a stop beyond the schedule, a choice among epochs that were not looked at, and lbfgs given any chance."""
+        """Raises ValueError for numbers that contradict each other, and for what lbfgs would take no notice of or must not meet."""
         if self.stop > self.epochs:
             raise ValueError(f"stop: got {self.stop}, expected at most epochs={self.epochs}")
+        if any(one >= other for one, other in pairwise((0.0, *self.milestones, 1.0))):
+            got = "+".join(map(number_text, self.milestones))
+            raise ValueError(f"milestones: got {got}, expected shares between 0 and 1, each greater than the one before")
         if self.evaluate == "last" and (self.select != "last" or self.patience):
             got = f"select={self.select}, patience={self.patience}"
             raise ValueError(f"evaluate=last: got {got}, expected select=last, patience=0, as only epochs looked at can be chosen")
@@ -72,6 +78,9 @@ class Recipe(Declaration):
         for name, wanted in asked.items():
             if (got := getattr(self, name)) != wanted:
                 raise ValueError(f"optimizer=lbfgs: got {name}={got}, expected {name}={wanted}, as it minimises over the data as they are")
+        if self.optimizer == "lbfgs" and (self.select == "accuracy" or self.patience):
+            got, wanted = (f"patience={self.patience}", "patience=0") if self.patience else ("select=accuracy", "select=last")
+            raise ValueError(f"optimizer=lbfgs: got {got}, expected {wanted}, as it ends by itself and its last weights are kept")
 
     @property
     def length(self) -> int:

@@ -10,6 +10,9 @@ from robustradar.report.document import Document, objective
 from robustradar.report.grid import Cell, Grid, Head
 from robustradar.values import counted, number_text
 
+_NAMED = tuple(Head(head, words=head != "seed") for head in ("candidate", "objective", "seed", "state"))
+_COSTS = tuple(map(Head, ("samples forward", "samples backward", "FLOPs", "seconds", "peak memory")))
+
 
 def cost(document: Document) -> Grid:
     """What each candidate took."""
@@ -29,6 +32,32 @@ def cost(document: Document) -> Grid:
             counts = [len(fits), sum(len(fit["epochs"]) for fit in fits), *_seconds(fits, uses), *_work(fits, uses)]
             rows.append((Cell(told), *(Cell(short(value), value) for value in counts)))
     return Grid("Cost of each candidate", tuple(Head(h, words=not i) for i, h in enumerate(heads)), tuple(rows))
+
+
+def metrics(document: Document) -> Grid:
+    """What each metric took, over all candidates and seeds."""
+    made: dict[str, list[Any]] = {}
+    for use in document.json["measurements"]:
+        made.setdefault(use["metric"], []).append(use)
+    rows = [
+        (Cell(name), *(Cell(str(n), n) for n in (len(uses), sum(use["cached"] for use in uses))), *_costs(uses))
+        for name, uses in made.items()
+    ]
+    return Grid("Cost of each metric", (Head("metric", words=True), Head("measurements"), Head("from the store"), *_COSTS), tuple(rows))
+
+
+def trainings(document: Document, most: int = 0) -> Grid:
+    """What each network took, those of most operations first.
+
+    Args:
+        document: The run.
+        most: Rows at most; 0: all. The caption tells how many are left out.
+    """
+    fits = sorted(document.json["fits"], key=lambda fit: -fit["cost"]["flops"])
+    shown = fits[:most] if most else fits
+    rows = tuple((*_named(document, fit), *_costs([fit])) for fit in shown)
+    more = f" ({len(fits) - len(shown)} more are in scores.json)" if len(fits) > len(shown) else ""
+    return Grid(f"Cost of each training, most FLOPs first{more}", (*_NAMED, *_COSTS), rows)
 
 
 def spent(document: Document) -> str:
@@ -53,17 +82,8 @@ def facts(document: Document) -> list[tuple[str, str]]:
 
 def keys(document: Document) -> Grid:
     """Every network with its key in the store."""
-    owner = document.owners
-    rows = []
-    for fit in document.json["fits"]:
-        spec = fit["spec"]
-        at = f"{spec['threat']['norm']} {number_text(spec['threat']['eps'])}" if spec["threat"] else ""
-        how = [owner.get(fit["key"], spec["architecture"]["id"]), objective(spec["objective"]), at]
-        state = ["from the store" if fit["cached"] else "trained", fit["key"]]
-        rows.append((*map(Cell, how), Cell(str(spec["seed"]), spec["seed"]), *_epochs(fit), *map(Cell, state)))
-    heads = ("candidate", "objective", "threat", "seed", "epochs", "kept epoch", "state", "key")
-    told = tuple(Head(head, words=head not in ("seed", "epochs", "kept epoch")) for head in heads)
-    return Grid("Trained networks", told, tuple(rows))
+    rows = tuple((*_named(document, fit), *_epochs(fit), Cell(fit["key"])) for fit in document.json["fits"])
+    return Grid("Trained networks", (*_NAMED, Head("epochs"), Head("kept epoch"), Head("key", words=True)), rows)
 
 
 def protocol(document: Document) -> dict[str, str]:
@@ -95,6 +115,21 @@ def _origin(origin: Mapping[str, Any]) -> dict[str, str]:
         "git": f"{git['commit']}{'' if git['clean'] else ', with changes that are not committed'}" if git else "",
         "time": origin["time"],
     }
+
+
+def _named(document: Document, fit: Mapping[str, Any]) -> tuple[Cell, ...]:
+    """Which training it is, as `_NAMED` heads it."""
+    spec = fit["spec"]
+    at = f", {spec['threat']['norm']} {number_text(spec['threat']['eps'])}" if spec["threat"] else ""
+    how = (document.owners.get(fit["key"], spec["architecture"]["id"]), f"{objective(spec['objective'])}{at}")
+    return (*map(Cell, how), Cell(str(spec["seed"]), spec["seed"]), Cell("from the store" if fit["cached"] else "trained"))
+
+
+def _costs(made: Sequence[Mapping[str, Any]]) -> tuple[Cell, ...]:
+    """What all of these took together, as `_COSTS` heads it; the memory is the most of any."""
+    peak = max((x["cost"]["memory"] for x in made if x["cost"]["memory"]), default=None)
+    counts = (*_work(made, ()), sum(x["seconds"] for x in made))
+    return (*(Cell(short(count), count) for count in counts), Cell("" if peak is None else f"{short(peak)}B", peak))
 
 
 def _seconds(fits: Sequence[Mapping[str, Any]], uses: Sequence[Mapping[str, Any]]) -> tuple[float, float]:

@@ -112,6 +112,8 @@ def _cost(document: Document, rows: int) -> Iterator[str]:
     """What it took."""
     yield escaped(account.spent(document))
     yield _folded("Cost of each candidate", [_table(account.cost(document), rows)])
+    each = (account.metrics(document), account.trainings(document))
+    yield _folded("Cost of each training and measurement", [_table(grid, rows, captioned=True) for grid in each])
 
 
 def _trust(view: View, rows: int) -> Iterator[str]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 NAME = "report.html"
+# Trainings whose costs the page shows: enough to see what took long, few enough that a search over thousands still opens.
+_MOST = 300
 
 
 def page(documents: Sequence[Document]) -> str:
@@ -40,6 +42,7 @@ def page(documents: Sequence[Document]) -> str:
         comparison=comparison if several else None,
         documents=documents,
         account=account,
+        most=_MOST,
         forecasts=FORECASTS,
         strong=lambda name: Markup("<strong>{}</strong>").format(name),
     )

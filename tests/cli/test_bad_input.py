@@ -114,6 +114,36 @@ def test_a_wrong_parameter_is_named_with_those_that_are_accepted(reference: str,
     assert (done.code, done.message) == (2, expected)
 
 
+LBFGS = "as it ends by itself and its last weights are kept"
+CONTRADICTIONS = [
+    (
+        "--arch papers/nasbench201:cell=xx",
+        "--arch papers/nasbench201: ValueError: cell: got 'xx', expected |op~0|+|op~0|op~1|+|op~0|op~1|op~2| with operations among none, "
+        "skip_connect, nor_conv_1x1, nor_conv_3x3, avg_pool_3x3, or NAS-Bench-201's index, 0 to 15624. Accepted: cell: str = <…>.",
+    ),
+    (
+        "--arch linear --recipe quick:milestones=0.75+0.5",
+        "--recipe native/quick: ValueError: milestones: got 0.75+0.5, expected shares between 0 and 1, each greater than the one before. "
+        "Accepted: <…>.",
+    ),
+    (
+        "--arch linear --recipe quick:optimizer=lbfgs,patience=3",
+        f"--recipe native/quick: ValueError: optimizer=lbfgs: got patience=3, expected patience=0, {LBFGS}. Accepted: <…>.",
+    ),
+    (
+        "--arch linear --recipe quick:optimizer=lbfgs,select=accuracy",
+        f"--recipe native/quick: ValueError: optimizer=lbfgs: got select=accuracy, expected select=last, {LBFGS}. Accepted: <…>.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "expected"), CONTRADICTIONS)
+def test_a_plan_refuses_what_could_not_be_built_or_would_be_ignored(options: str, expected: str, run: Callable[[str], Any]) -> None:
+    done = run(f"plan --no-timing {options} --data digits --eps 0.1 --metric clean-accuracy")
+    assert (done.code, done.out) == (2, "")
+    assert matches(expected, done.message), done.message
+
+
 OPTIONS = [
     ("", "--arch: got no candidate, expected at least one. Give --arch plugin/name, or the name of a STUDY."),
     ("--arch linear --eps -0.1", "--eps: got -0.1, expected at least 0. Give the strength in the data's own units, such as 8/255."),

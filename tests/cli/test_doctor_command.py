@@ -93,7 +93,11 @@ def fickle(shape, outputs):
             return super().forward(x)
     return Fickle(shape, outputs, nn.Identity())
 
-NETS = (smooth, kinked, kept, reentrant, attention, once, random, rounded, frozen, endless, fickle)
+def unbuilt(shape, outputs):
+    "Takes no such inputs."
+    raise ValueError("no images")
+
+NETS = (smooth, kinked, kept, reentrant, attention, once, random, rounded, frozen, endless, fickle, unbuilt)
 
 @robustradar.hookimpl
 def robustradar_architectures():
@@ -213,12 +217,12 @@ def test_inputs_without_a_gradient_are_told(examine: Callable[..., Any]) -> None
 
 
 def test_what_cannot_be_trained_is_told(examine: Callable[..., Any]) -> None:
-    done = examine("endless", "fickle", more="--arch nasbench201:cell=9 --arch nasbench201:cell=99999 --metric clean-accuracy --json")
-    endless, fickle, cell, none = done.json["candidates"]
+    done = examine("endless", "fickle", "unbuilt", more="--arch nasbench201:cell=9 --metric clean-accuracy --json")
+    endless, fickle, none, cell = done.json["candidates"]
     assert done.code == 3
     assert endless["obstacles"] == ["the gradient of its weights is not finite at the start"]
     assert fickle["obstacles"] == ["RuntimeError: no training today (nets.py:76)"]
-    assert none["obstacles"][0].startswith("ValueError: nasbench201: got the cell '99999', expected ")
+    assert none["obstacles"][0].startswith("ValueError: no images")
     assert (len(none["obstacles"]), none["parameters"], none["seconds"]) == (1, None, None)
     assert (cell["obstacles"], fickle["seconds"]) == ([], None)
 

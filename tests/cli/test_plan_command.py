@@ -97,7 +97,8 @@ def test_without_timing_nothing_is_built(run: Run, tiny: str) -> None:
 
 
 def test_a_candidate_that_cannot_be_timed_is_left_to_rank(run: Run, tiny: str) -> None:
-    plan = run(f"plan {tiny} --arch linear --arch nasbench201:cell=99999 --metric clean-accuracy --json").json
+    Path("bad.py").write_text(BAD)
+    plan = run(f"plan {tiny} --plugin bad.py --arch linear --arch bad/net --metric clean-accuracy --json").json
     assert plan["timed"] == 1
     assert plan["fits"][1]["seconds"] == plan["fits"][0]["seconds"]
 

@@ -22,13 +22,21 @@ assert not heavy, heavy
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["rank", "--help"], ["plugins", "list"], ["plugins", "show", "native/pgd"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["rank", "--help"], ["plugins", "list"], ["plugins", "show", "native/pgd"]]
+)
 def test_help_and_plugins_come_without_torch(arguments: list[str], workplace: Any) -> None:
     process = workplace.start("-c", PROBE.format(arguments=arguments))
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert out
     assert err == ""
+
+
+def test_the_version_comes_before_anything_else(workplace: Any) -> None:
+    process = workplace.start("-m", "robustradar", "--version", "nope")
+    assert process.communicate(timeout=60) == ("robustradar 0.1.0\n", "")
+    assert process.returncode == 0
 
 
 def test_help_names_every_option_and_the_exit_codes(workplace: Any) -> None:

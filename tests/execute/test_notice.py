@@ -192,10 +192,10 @@ def test_the_log_tells_a_run_from_plan_to_measurement(rank: Run, tmp_path: Path)
 
 
 def test_a_failure_is_an_event(rank: Run, tmp_path: Path) -> None:
-    rank(arch=("nasbench201:cell=99999",), log=EventLog(tmp_path / "events.jsonl"))
+    rank(arch=("nasbench201",), log=EventLog(tmp_path / "events.jsonl"))
     _, fitted, *measured = lines(tmp_path / "events.jsonl")
     assert (fitted["state"], fitted["seconds"], fitted["epochs"]) == ("failed", None, [])
-    assert fitted["reason"].startswith("ValueError: nasbench201: got the cell '99999'")
+    assert fitted["reason"].startswith("ValueError: nasbench201: got inputs of shape [3]")
     rows = [row for event in measured for row in event["outcomes"].values()]
     whose = "architecture papers/nasbench201 (robustradar 0.1.0): "
     assert {(row["state"], row["value"], row["reason"]) for row in rows} == {("failed", None, whose + fitted["reason"])}

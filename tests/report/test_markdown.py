@@ -59,7 +59,10 @@ def test_it_answers_in_this_order() -> None:
         *("Strengths and weaknesses", "What robustness costs", "Critical attack strength", "Where the losses cross"),
         *("Ends of the Hessian's spectrum", "Density of the Hessian's spectrum", "The predicted price", "Training"),
     ]
-    assert seen.texts["summary"] == ["All numbers", "Cost of each candidate", "Trained networks and their keys in the store"]
+    assert seen.texts["summary"] == [
+        *("All numbers", "Cost of each candidate", "Cost of each training and measurement"),
+        "Trained networks and their keys in the store",
+    ]
 
 
 def test_it_says_what_the_page_says() -> None:
@@ -116,6 +119,15 @@ def test_figures_are_told_as_tables() -> None:
     assert table(made, "near 0 (%)")[2] == f"| {A} | 70.0 | 0.0 | 3.18 | -0.2 | 30 |"
     assert table(made, "bound by the spectra")[2] == f"| {A} | -0.5 to 12 | 0.30 [0.20, 0.40] | 0.25 |"
     assert table(made, "training loss there")[2] == f"| {A} | clean | 0 | 3 | 2 | 0.75 | 1 |"
+
+
+def test_costs_of_trainings_and_metrics_are_tables() -> None:
+    made = recorded.document()
+    assert table(made, "| metric | measurements")[2:3] == ["| baselines/clean-accuracy | 3 | 3 | 300 | 0 | 3M | 1.5 |  |"]
+    assert table(made, "| state | samples forward")[2:4] == [
+        f"| {A} | clean | 0 | trained | 2k | 1k | 1G | 1.5 |  |",
+        f"| {A} | adversarial, linf 8/255 | 0 | trained | 2k | 1k | 1G | 1.5 |  |",
+    ]
 
 
 def test_rows_beyond_the_most_are_left_out_and_counted() -> None:

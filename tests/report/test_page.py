@@ -17,6 +17,7 @@ import pytest
 import recorded
 
 from robustradar import Column, Measured, Result, Score
+from robustradar.report.account import trainings
 from robustradar.report.document import Document, read
 from robustradar.report.markdown import escaped, markdown
 from robustradar.report.page import page
@@ -253,7 +254,30 @@ def test_what_it_cost_and_how_to_repeat_it() -> None:
     for fact in (f"data fingerprint {recorded.KEY.format(1)}", "versions robustradar 0.1.0, torch 2.9.0", f"weights of {A} SHA-256 abab"):
         assert fact in text
     assert f"git {'c' * 40}, with changes that are not committed" in text
-    assert f"adversarial linf 8/255 0 3 2 trained {recorded.KEY.format(1)}" in text
+    assert f"adversarial, linf 8/255 0 trained 3 2 {recorded.KEY.format(1)}" in text
+
+
+def test_what_each_training_and_each_metric_cost() -> None:
+    made = recorded.document()
+    fits, uses = made.json["fits"], made.json["measurements"]
+    fits[1] |= {"cached": True, "seconds": 90.0, "cost": {"forward": 12_000, "backward": 11_000, "flops": 10**12, "memory": 2 * 10**9}}
+    uses[0]["cost"]["memory"], uses[1]["cached"] = 10**6, False
+    text = said(made)
+    costs = "samples forward samples backward FLOPs seconds peak memory"
+    assert "Cost of each training and measurement Cost of each metric " in text
+    assert f"metric measurements from the store {costs} baselines/clean-accuracy 3 2 300 0 3M 1.5 1MB " in text
+    dearest = f"{A} adversarial, linf 8/255 0 from the store 12k 11k 1T 90 2GB {A} clean 0 trained 2k 1k 1G 1.5 {B} clean 0 trained 2k 1k"
+    assert f"Cost of each training, most FLOPs first candidate objective seed state {costs} {dearest}" in text
+
+
+def test_of_thousands_of_trainings_the_page_shows_the_dearest() -> None:
+    made = recorded.document()
+    made.json["fits"] = [fit | {"cost": fit["cost"] | {"flops": n}} for n, fit in enumerate(made.json["fits"] * 60)]
+    grid = trainings(made, 300)
+    assert grid.caption == "Cost of each training, most FLOPs first (60 more are in scores.json)"
+    assert [row[6].sort for row in grid.rows] == list(range(359, 59, -1))
+    assert grid.caption in page([made])
+    assert len(trainings(made).rows) == 360
 
 
 def test_the_held_out_claim_is_of_the_first() -> None:

@@ -234,6 +234,18 @@ def test_what_would_blur_the_objective_is_refused(name: str, got: Any) -> None:
         Recipe(optimizer="lbfgs", **{name: got})
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"patience": 3}, "got patience=3, expected patience=0"),
+        ({"select": "accuracy"}, "got select=accuracy, expected select=last"),
+    ],
+)
+def test_rules_of_selection_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^optimizer=lbfgs: {message}, as it ends by itself and its last weights are kept$"):
+        Recipe(optimizer="lbfgs", **changes)
+
+
 def minimised(function: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> tuple[float, LBFGS]:
     theta = nn.Parameter(start.clone())
     descent = LBFGS([theta])

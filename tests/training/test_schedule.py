@@ -1,5 +1,6 @@
 """Schedules by their literal values."""
 
+import re
 from typing import Any
 
 import pytest
@@ -53,6 +54,13 @@ def test_a_stopped_fit_is_the_beginning_of_the_whole_one() -> None:
     assert stopped.record.epochs == whole.record.epochs[:2] != short.record.epochs
     with pytest.raises(ValueError, match="^stop: got 5, expected at most epochs=4$"):
         Recipe(epochs=4, stop=5)
+
+
+@pytest.mark.parametrize(("given", "got"), [((2.0,), "2"), ((-1.0,), "-1"), ((0.75, 0.5), "0.75+0.5"), ((0.5, 0.5), "0.5+0.5")])
+def test_milestones_that_never_come_or_go_back_are_refused(given: tuple[float, ...], got: str) -> None:
+    message = f"milestones: got {got}, expected shares between 0 and 1, each greater than the one before"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Recipe(milestones=given)
 
 
 def test_looking_at_the_last_epoch_alone_trains_the_same_and_costs_less() -> None:
