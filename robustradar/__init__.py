@@ -21,6 +21,7 @@ from robustradar.contract.metric import Attacked, AttackNeed, Bench, Fit, FitNee
 from robustradar.contract.ranker import Ranker, ScoreTable
 from robustradar.contract.recipe import Recipe
 from robustradar.contract.reporter import Reporter
+from robustradar.contract.weights import read_weights
 from robustradar.errors import DataError, PluginError, RegistryError, RobustRadarError, StoreError, UsageError
 from robustradar.hookspecs import hookimpl
 from robustradar.values import (
@@ -95,4 +96,5 @@ __all__ = [
     "fixed",
     "headlines",
     "hookimpl",
+    "read_weights",
 ]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PIECE = 2**24  # bytes read at a time
+_LARGEST = float(np.finfo(np.float32).max)
 _INPUTS = (np.dtype(np.uint8), np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -30,8 +31,8 @@ def check(data: Data, where: str) -> None:
         where: The data set, for messages.
 
     Raises:
-        DataError: Arrays are empty, of the wrong kind or shape, not finite or outside the bounds; a label is no class; splits do not fit
-            together; or evaluation has a class that training lacks.
+        DataError: Arrays are empty, of the wrong kind or shape, not finite as float32 or outside the bounds; a label is no class; splits
+            do not fit together; or training lacks a class.
     """
     if data.classes is not None and data.classes < 2:
         raise DataError(f"{where}: got classes={data.classes}, expected at least 2. Use classes=None for regression.")
@@ -127,6 +128,22 @@ def head(split: Split, limit: int) -> Split:
     return Split(x[chosen], y[chosen])
 
 
+def resized(split: Split, side: int) -> Split:
+    """A split of uint8 images [N, channels, height, width] whose largest central squares have so many pixels a side; 0: as they are.
+
+    Pillow resizes, bilinearly and with antialiasing.
+    """
+    from PIL import Image, ImageOps
+
+    if not side:
+        return split
+    x = np.empty((*split.x.shape[:2], side, side), np.uint8)
+    for before, after in zip(split.x, x, strict=True):
+        for plane, channel in zip(before, after, strict=True):
+            channel[...] = ImageOps.fit(Image.fromarray(plane), (side, side), method=Image.Resampling.BILINEAR)
+    return Split(x, split.y)
+
+
 def pieces(array: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:
     """An array in runs of whole samples, `PIECE` bytes or one sample each."""
     rows = max(1, PIECE // max(1, array.nbytes // max(1, len(array))))
@@ -164,11 +181,20 @@ def _check_values(x: NDArray[np.generic], bounds: tuple[float, float] | None, wh
     low, high = np.min(lows), np.max(highs)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise DataError(f"{where}: got NaN or infinity in sample {_not_finite(x)} of x, expected finite numbers. Drop it.")
+    _check_size(low, high, "x", where)
     if x.dtype == np.uint8:
         low, high = low / 255, high / 255
     if bounds is not None and (low < bounds[0] or high > bounds[1]):
         advice = "Divide by 255, or store uint8." if bounds == (0, 1) and low >= 0 and 2 < high <= 255 else "Rescale x."
         raise DataError(f"{where}: got x from {low:g} to {high:g}, expected {bounds[0]:g} to {bounds[1]:g}. {advice}")
+
+
+def _check_size(low: np.generic, high: np.generic, role: str, where: str) -> None:
+    """Training is in float32, where larger numbers would be infinite."""
+    if max(-float(low), float(high)) > _LARGEST:
+        raise DataError(
+            f"{where}: got {role} from {low:g} to {high:g}, expected at most {_LARGEST:.2g} in size, as float32 holds. Rescale {role}."
+        )
 
 
 def _not_finite(array: NDArray[np.generic]) -> int:
@@ -195,11 +221,11 @@ def _check_targets(data: Data, where: str) -> None:
             raise DataError(f"{where}: {name}: got targets of {_kind(y)}, expected {_kind(data.train.y)} as in train. Match the splits.")
         if not all(np.isfinite(piece.astype(np.float64)).all() for piece in pieces(y)):
             raise DataError(f"{where}: {name}: got NaN or infinity in sample {_not_finite(y)} of y, expected finite numbers. Drop it.")
+        _check_size(y.min(), y.max(), "y", f"{where}: {name}")
 
 
 def _check_labels(data: Data, classes: int, where: str) -> None:
-    """Labels of classification."""
-    trained: NDArray[np.generic] | None = None
+    """Labels of classification: train has every class, so that no other split can have one more."""
     for name, split in data.splits.items():
         y = split.y
         if not np.issubdtype(y.dtype, np.integer) or y.ndim != 1:
@@ -210,11 +236,17 @@ def _check_labels(data: Data, classes: int, where: str) -> None:
         found = np.unique(y)
         if found[0] < 0 or found[-1] >= classes:
             raise DataError(f"{where}: {name}: got labels from {found[0]} to {found[-1]}, expected 0 to {classes - 1}. Renumber them.")
-        if trained is None:
-            trained = found
-        elif len(unseen := np.setdiff1d(found, trained)):
-            shown = ", ".join(map(str, unseen[:5])) + (f", … ({len(unseen)} in all)" if len(unseen) > 5 else "")
-            raise DataError(
-                f"{where}: {name}: got samples of class {shown}, expected only classes that train has. "
-                "Train on more samples, or drop these classes."
-            )
+        if split is data.train and len(found) < classes:
+            raise DataError(f"{where}: {name}: {_lacking(found, classes)}")
+
+
+def _lacking(found: NDArray[np.generic], classes: int) -> str:
+    """What to say where only some classes have samples; a label may be so large that no array of all classes fits into memory."""
+    count = classes - len(found)
+    first = np.setdiff1d(np.arange(min(classes, len(found) + 5)), found.astype(np.int64))[:5].tolist()
+    more = f", … ({count} in all)" if count > len(first) else ""
+    shifted = "If labels begin at 1, subtract 1; else renumber" if first == [0] else "Renumber"
+    return (
+        f"got no sample of class {', '.join(map(str, first))}{more}, expected every class from 0 to {classes - 1}. "
+        f"{shifted} labels without gaps, drop classes that train lacks, or raise train_limit."
+    )

@@ -32,10 +32,6 @@ class Run(Protocol):
     def catalog(self) -> Catalog:
         """To resolve needs with."""
 
-    @property
-    def data(self) -> DeviceData:
-        """Where to compute, and on what."""
-
     def loaded(self, spec: FitSpec) -> Fit:
         """A fit as a metric gets it."""
 
@@ -70,18 +66,20 @@ class Desk:
     Args:
         run: Trains and loads.
         measurement: What is measured.
+        data: On what, in which batches.
 
     Attributes:
+        data: On what.
         meter: Counts what the metric spends.
         fits: All fits that the metric was given, with what they are.
         attacks: All attacks that it was given.
         asked: Keys of the fits that it asked for while it measured.
     """
 
-    def __init__(self, run: Run, measurement: Measurement) -> None:
-        self._run, self._measurement = run, measurement
+    def __init__(self, run: Run, measurement: Measurement, data: DeviceData) -> None:
+        self._run, self._measurement, self.data = run, measurement, data
         self._culprit = run.catalog.culprit("metric", measurement.metric)
-        self.meter = Meter(run.data)
+        self.meter = Meter(data)
         self.fits: list[tuple[FitSpec, Fit]] = []
         self.attacks: list[tuple[Guarded, AttackUse]] = []
         self.asked: tuple[str, ...] = ()
@@ -95,7 +93,7 @@ class Desk:
             threat=measurement.threat,
             fits={label: self._lent(spec) for label, spec in measurement.fits},
             attacks={label: self._bound(use) for label, use in measurement.attacks},
-            splits=run.data.splits,
+            splits=self.data.splits,
             loss=losses.of(task.classes),
             network=lambda: self.meter.watch(run.network(measurement.candidate, seed).eval()),
             seed=seed,

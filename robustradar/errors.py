@@ -87,10 +87,18 @@ class Failure(Exception):
 
 
 class OutOfMemory(Failure):
-    """Memory ran out, on the host or on an accelerator; another try, or a smaller batch, may do."""
+    """Memory ran out, on the host or on an accelerator; another try, or a smaller batch, may do.
 
-    def __init__(self, culprit: str) -> None:
-        super().__init__(culprit, "out of memory. Use a smaller batch, or a device with more memory.", lasting=False)
+    Args:
+        culprit: What failed.
+        least: What there is no less of to do at once, such as ``a single sample``; empty where a smaller batch may do.
+    """
+
+    def __init__(self, culprit: str, least: str = "") -> None:
+        smaller = "out of memory. Use a smaller batch, or a device with more memory."
+        reason = f"out of memory even for {least}. Use a smaller network, or a device with more memory." if least else smaller
+        super().__init__(culprit, reason, lasting=False)
+        self.least = least
 
 
 def unknown(where: str, name: str, known: Iterable[str], listing: str = "") -> str:

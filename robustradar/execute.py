@@ -18,14 +18,14 @@ from robustradar.contract.attack import Attack
 from robustradar.contract.metric import Fit, Metric
 from robustradar.contract.recipe import Recipe
 from robustradar.desk import Desk, Measuring
-from robustradar.errors import Failure
+from robustradar.errors import Failure, OutOfMemory
 from robustradar.judge import Guarded
 from robustradar.plan import Plan, epochs
 from robustradar.progress import Progress
 from robustradar.store import FREE, Store
 from robustradar.training import network, weights
 from robustradar.training.device import DeviceData
-from robustradar.training.loop import EVALUATION_ATTACK, TRAIN_ATTACK, TRUST_ATTACK, Loop, stream
+from robustradar.training.loop import EVALUATION_ATTACK, SINGLE, SMALL_BATCHES, TRAIN_ATTACK, TRUST_ATTACK, Loop, stream
 from robustradar.training.train import begin, train, trial
 from robustradar.values import (
     AttackUse,
@@ -158,11 +158,39 @@ class Execution:
     def measure(self, measurement: Measurement, metric: Metric) -> Measuring:
         """A measurement made now, its outcomes checked, and what the metric spent on it.
 
+        Where memory runs out it is made anew with batches of half the size, and flagged, if the metric goes through batches of ours.
+
         Raises:
             Failure: The metric or an attack that it used failed or broke its contract.
+            OutOfMemory: No smaller batch would help.
+        """
+        size, spent = self.data.size, FREE
+        while True:
+            desk = Desk(self, measurement, self.data.at(size))
+            desk.meter.add(spent)
+            try:
+                made = self._measured(measurement, metric, desk)
+                break
+            except OutOfMemory as error:
+                if error.least or not desk.data.read:
+                    raise
+                if size == 1:
+                    raise OutOfMemory(error.culprit, SINGLE) from error
+                spent = desk.meter.cost
+            size = (size + 1) // 2
+            del desk
+            self.analyses.clear()  # they may hold batches of the old size, and memory
+            self.data.let_go()
+        flags = [] if size == self.data.size else [f"{SMALL_BATCHES}:{size}"]
+        return replace(made, outcomes={name: _flagged(outcome, flags) for name, outcome in made.outcomes.items()})
+
+    def _measured(self, measurement: Measurement, metric: Metric, desk: Desk) -> Measuring:
+        """One try at it.
+
+        Raises:
+            Failure: See `measure`.
         """
         culprit = self.catalog.culprit("metric", measurement.metric)
-        desk = Desk(self, measurement)
         with guard.generators_restored(), torch.enable_grad():  # restores the gradient mode too, should a metric switch it
             found = guard.call(culprit, lambda: metric.measure(desk.bench()))
         cost = desk.meter.cost
@@ -207,7 +235,11 @@ class Execution:
             kept = record.epochs[record.selected_epoch - 1] if record.epochs and spec.threat == use.threat else {}
             inner = kept.get("evaluation_adversarial_accuracy")
             guarded = self.guarded(use, stream(spec.seed, TRUST_ATTACK))
-            self.trusted[key] = trust.flags(guarded, self.loaded(spec).model, x, y, inner)
+            model = self.loaded(spec).model
+            try:
+                self.trusted[key] = trust.flags(guarded, model, x, y, inner)
+            except OutOfMemory:  # on fewer samples its thresholds would not hold, and the number itself need not be lost
+                self.trusted[key] = ("unchecked:memory",)
         return self.trusted[key]
 
     def trial(self, spec: FitSpec, steps: int) -> float:

@@ -18,12 +18,13 @@ T = TypeVar("T")
 _ASKED: ContextVar[bool] = ContextVar("asked", default=False)
 
 
-def call(culprit: str, function: Callable[[], T]) -> T:
+def call(culprit: str, function: Callable[[], T], least: str = "") -> T:
     """Calls a plugin's code; whatever it raises becomes a `Failure` that names it.
 
     Args:
         culprit: Who is asked, for the message: ``attack torchattacks/PGD (robustradar 0.1.0)``.
         function: The call.
+        least: What its memory is for, where that does not depend on a batch.
 
     Raises:
         Failure: It raised; running out of memory is not lasting, anything else is.
@@ -38,7 +39,7 @@ def call(culprit: str, function: Callable[[], T]) -> T:
     except (Exception, SystemExit) as error:  # a script's sys.exit() ends the plugin, not the run
         if device_lost(error):
             raise DeviceLost(describe(error)) from error
-        raise (OutOfMemory(culprit) if out_of_memory(error) else Failure(culprit, describe(error))) from error
+        raise (OutOfMemory(culprit, least) if out_of_memory(error) else Failure(culprit, describe(error))) from error
     finally:
         _ASKED.reset(before)
 

@@ -188,7 +188,7 @@ def _weights(catalog: Catalog, typed: Iterable[str]) -> dict[Ref, Weights]:
     """Candidates that come with weights.
 
     Raises:
-        UsageError: It is not of the form candidate=file, or the file is not there.
+        UsageError: It is not of the form candidate=file, the file is not there, or a candidate has two.
     """
     found: dict[Ref, Weights] = {}
     for text in typed:
@@ -199,7 +199,11 @@ def _weights(catalog: Catalog, typed: Iterable[str]) -> dict[Ref, Weights]:
             raise UsageError(f"--weights: got {text!r}, whose file {path!r} is not there. Check the path.")
         with Path(path).open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        found[catalog.resolve("architecture", candidate, "--weights")] = Weights(digest, path)
+        ref, given = catalog.resolve("architecture", candidate, "--weights"), Weights(digest, path)
+        other = found.setdefault(ref, given)
+        if other.digest != digest:
+            advice = "Score each of them in a run of its own."
+            raise UsageError(f"--weights: got two files for {ref.label}, {other.path!r} and {path!r}, expected one. {advice}")
     return found
 
 

@@ -29,7 +29,7 @@ class Folder(Dataset):
         """The images, decoded.
 
         Raises:
-            DataError: A folder is missing or empty, a class is not in train, or a file is no image.
+            DataError: A folder is missing or empty, a class is not in train, or a file is no image or in no class.
         """
         import numpy as np
 
@@ -43,6 +43,10 @@ class Folder(Dataset):
         labels = {}
         for name, folder in folders.items():
             found, y = listing(folder, classes, where)
+            if name == "train" and (empty := sorted(set(range(len(classes))) - set(y))):
+                raise DataError(
+                    f"{where}: train/{classes[empty[0]]}: got an empty folder, expected images in it. Remove it, or put some there."
+                )
             order = stratified(np.array(y, np.int64))[: limits[name] or None]
             pictures[name], labels[name] = [found[i] for i in order], np.array(y, np.int64)[order]
         x = decode(pictures, self.resize, where)
@@ -71,9 +75,11 @@ def listing(folder: Path, classes: list[str], where: str) -> tuple[list[Picture]
     """A split's files and labels, class by class; names that begin with a dot do not count.
 
     Raises:
-        DataError: There is no file, or a class is not among those of train.
+        DataError: There is no file, one is in no class, or a class is not among those of train.
     """
     there = entries(folder)
+    if stray := sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
+        raise DataError(f"{where}: {folder.name}/{stray[0]}: got a file in no class, expected it in a class's folder. Move or remove it.")
     if extra := sorted(set(there) - set(classes)):
         raise DataError(f"{where}: {folder.name}: got class {extra[0]!r}, expected one of train's: {shown(classes)}. Rename or remove it.")
     files = [(path, label) for label, name in enumerate(classes) if name in there for path in sorted(there[name].iterdir())]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import math
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 _NEEDED = ("x_train", "y_train", "x_test", "y_test")
 _HELD_OUT = ("x_final", "y_final")
+MAPPED = 2**24  # bytes from which on an array stays on disk
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,39 @@ def read(path: str, where: str) -> dict[str, NDArray[np.generic]]:
             archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):
                 raise DataError(f"{where}: got a single array, expected an .npz file. Store with numpy.savez_compressed.")
-            arrays = dict(archive.items())
+            arrays = {name: array if (array := mapped(path, archive.zip, name)) is not None else archive[name] for name in archive.files}
     except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # Runtime: encrypted, odd method
         if "allow_pickle" in str(error) and zipfile.is_zipfile(path):
             raise DataError(f"{where}: got an array of Python objects, expected numbers. Store arrays of one dtype.") from None
         raise DataError(f"{where}: got a damaged file or no .npz file, expected a whole one. Copy or store it again.") from error
     return {name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in arrays.items()}
+
+
+def mapped(path: str, archive: zipfile.ZipFile, name: str) -> NDArray[np.generic] | None:
+    """A large array that is stored uncompressed, left on disk and read-only; None for any other.
+
+    Raises:
+        BadZipFile: Its checksum is wrong.
+    """
+    import numpy as np
+
+    info = archive.getinfo(f"{name}.npy" if f"{name}.npy" in archive.namelist() else name)
+    if info.file_size < MAPPED or info.compress_type != zipfile.ZIP_STORED:
+        return None
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+        shape, fortran, dtype = header(member) if header else ((), False, np.dtype(object))
+        start = member.tell()
+        if dtype.hasobject or start + math.prod(shape) * dtype.itemsize != info.file_size:
+            return None
+        while member.read(MAPPED):  # at its end zipfile compares the checksum
+            pass
+    with Path(path).open("rb") as file:  # the member's own header: its name and extra field may be of other lengths than the directory's
+        file.seek(info.header_offset)
+        lengths = struct.unpack("<26xHH", file.read(30))
+    offset = info.header_offset + 30 + sum(lengths) + start
+    return np.asarray(np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C"))
 
 
 def check_names(found: list[str], where: str) -> None:

@@ -11,6 +11,8 @@ import timm
 import torch
 from torch import nn
 
+from robustradar import read_weights
+
 if TYPE_CHECKING:
     from robustradar_timm import TimmModel
 
@@ -98,11 +100,14 @@ def _load(where: str, model: nn.Module, path: Path) -> None:
     """Fills in weights from a file. The last layer stays freshly initialised where its shape differs.
 
     Raises:
-        ValueError: There is no such file, or other weights are missing, too many, or of another shape.
+        ValueError: There is no such file, it cannot be read, or other weights are missing, too many, or of another shape.
     """
     if not path.is_file():
         raise ValueError(f"{where}: pretrained: got {str(path)!r}, expected a file of weights. Nothing is downloaded: give a local path.")
-    weights = timm.models.load_state_dict(str(path), weights_only=True)
+    try:
+        weights = read_weights(path)
+    except ValueError as error:
+        raise ValueError(f"{where}: pretrained: got {str(path)!r}, which {error}") from None
     heads = getattr(model, "pretrained_cfg", {}).get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
     own = model.state_dict()

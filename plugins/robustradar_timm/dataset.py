@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -33,7 +33,8 @@ class Reader(Dataset):
         """The images, decoded in colour.
 
         Raises:
-            DataError: A split is missing or empty, has a class that train lacks, or holds a file that is no image.
+            DataError: A split is missing, empty or truncated, has a class that train lacks, or holds a file that is no image
+                or in no class.
         """
         places = self._places()
         readers = {name: self._reader(place) for name, place in places.items()}
@@ -68,11 +69,30 @@ class Reader(Dataset):
         from timm.data.readers.reader_factory import create_reader
 
         try:
+            if place.is_file():
+                with place.open("rb") as file:
+                    self._check_tar(file, place)
             return create_reader("", root=str(place))
         except (RuntimeError, ValueError, OSError, AssertionError, tarfile.TarError) as error:  # a ValueError where a tar file is empty
             raise DataError(
                 f"{self._where}: {place.name}: got no image, expected one folder a class with images in it. Check it."
             ) from error
+
+    def _check_tar(self, file: IO[bytes], place: Path) -> None:
+        """Refuses a tar file that ends early, of which timm would read a part in silence: two empty blocks must follow its last member."""
+        import tarfile
+
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            try:
+                for member in archive:
+                    if member.isfile() and member.name.lower().endswith(".tar") and (inner := archive.extractfile(member)):
+                        self._check_tar(inner, place)
+                file.seek(archive.offset)
+                whole = file.read(2 * tarfile.BLOCKSIZE) == bytes(2 * tarfile.BLOCKSIZE)
+            except tarfile.ReadError:  # a member that goes on behind the end
+                whole = False
+        if not whole:
+            raise DataError(f"{self._where}: {place.name}: got a truncated or damaged tar file, expected a whole one. Copy it again.")
 
     def _split(self, reader: Any, classes: dict[str, int], limit: int, place: Path) -> Split:
         """One split, with train's labels: timm would drop the images of other classes in silence."""
@@ -82,13 +102,15 @@ class Reader(Dataset):
         from robustradar.data import stratified
 
         names = _names(reader)
+        if stray := {"", "."} & {*names}:
+            path = reader.filename([names[label] for label in _labels(reader)].index(stray.pop()))
+            raise DataError(f"{self._where}: {place.name}: {path}: got an image in no class, expected it in a class's folder. Move it.")
         if extra := [name for name in names if name not in classes]:
             expected = ", ".join(list(classes)[:10]) + (", …" if len(classes) > 10 else "")
             raise DataError(
                 f"{self._where}: {place.name}: got class {extra[0]!r}, expected one of train's: {expected}. Rename or remove it."
             )
-        own = reader.targets if hasattr(reader, "targets") else [label for _, label in reader.samples]
-        y: NDArray[np.int64] = np.array([classes[names[label]] for label in own], np.int64)
+        y: NDArray[np.int64] = np.array([classes[names[label]] for label in _labels(reader)], np.int64)
         order = stratified(y)[: limit or None]
         x = np.empty((len(order), 3, self.size, self.size), np.uint8)
         for row, index in zip(x, order, strict=True):
@@ -110,6 +132,11 @@ def _names(reader: Any) -> list[str]:
     """The class names by label."""
     labels: dict[str, int] = getattr(reader, "class_to_idx", None) or reader.class_name_to_idx
     return sorted(labels, key=labels.__getitem__)
+
+
+def _labels(reader: Any) -> list[int]:
+    """The labels by sample."""
+    return list(reader.targets) if hasattr(reader, "targets") else [label for _, label in reader.samples]
 
 
 def datasets() -> tuple[Dataset, ...]:

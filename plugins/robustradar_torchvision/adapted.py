@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torchvision import models
+
+from robustradar import read_weights
 
 if TYPE_CHECKING:
     from robustradar_torchvision import TorchvisionModel
@@ -96,11 +98,14 @@ def _load(where: str, model: nn.Module, path: Path) -> None:
     """Fills in weights from a file. The last layer stays freshly initialised where its shape differs; auxiliary outputs are left out.
 
     Raises:
-        ValueError: There is no such file, or other weights are missing, too many, or of another shape.
+        ValueError: There is no such file, it cannot be read, or other weights are missing, too many, or of another shape.
     """
     if not path.is_file():
         raise ValueError(f"{where}: pretrained: got {str(path)!r}, expected a file of weights. Nothing is downloaded: give a local path.")
-    weights = _weights(path)
+    try:
+        weights = read_weights(path)
+    except ValueError as error:
+        raise ValueError(f"{where}: pretrained: got {str(path)!r}, which {error}") from None
     head = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
     own = model.state_dict()
     fitting = {name: tensor for name, tensor in weights.items() if name in own and tensor.shape == own[name].shape}
@@ -111,13 +116,3 @@ def _load(where: str, model: nn.Module, path: Path) -> None:
             "of another shape, expected weights of this network and stem for this number of channels. Try stem=imagenet, with resize=224."
         )
     model.load_state_dict(fitting, strict=False)
-
-
-def _weights(path: Path) -> dict[str, Tensor]:
-    """A file's tensors by name."""
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return weights

@@ -40,6 +40,7 @@ class Vision(Dataset):
     holdout: Annotated[
         int, Field(ge=0, description="Evaluate on so many samples held out of train, and keep the test split as the final one; 0: none.")
     ] = 0
+    resize: Annotated[int, Field(ge=0, description="Bring images to so many pixels a side; 0: as they are.")] = 0
     train_limit: Annotated[int, Field(ge=0, description="Train on at most so many samples, chosen by class; 0: all.")] = 0
     eval_limit: Annotated[int, Field(ge=0, description="Measure on at most so many samples, chosen by class; 0: all.")] = 0
 
@@ -61,7 +62,7 @@ class Vision(Dataset):
         """
         import numpy as np
 
-        from robustradar.data import head, stratified
+        from robustradar.data import head, resized, stratified
 
         train, test = (self._split(arguments) for arguments in self.arguments)
         evaluation, final = test, None
@@ -73,7 +74,8 @@ class Vision(Dataset):
             order = stratified(train.y)
             held, kept = order[: self.holdout], np.sort(order[self.holdout :])
             train, evaluation, final = Split(train.x[kept], train.y[kept]), Split(train.x[held], train.y[held]), test
-        return Data(head(train, self.train_limit), head(evaluation, self.eval_limit), final, classes=self.classes, bounds=(0.0, 1.0))
+        train, evaluation = resized(head(train, self.train_limit), self.resize), resized(head(evaluation, self.eval_limit), self.resize)
+        return Data(train, evaluation, final and resized(final, self.resize), classes=self.classes, bounds=(0.0, 1.0))
 
     @property
     def _where(self) -> str:

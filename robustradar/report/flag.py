@@ -11,9 +11,10 @@ MEANING = {
     "selected-on-evaluation": "the epoch was selected on the samples that it was measured on, and no split is held out for a final claim",
     "given-weights": "the weights were given, not trained here: how they were selected is not known",
     "clean-trained": "measured on a cleanly trained network: weak networks can look robust, so this orders architectures badly",
-    "diverged-once": "training's loss was not finite at first, so it was repeated at this learning rate, a tenth of the recipe's",
+    "diverged-once": "training's loss ran away at first, so it was repeated at this learning rate, a tenth of the recipe's",
     "float32": "bfloat16 garbled the gradient of this parameter on this machine, so the network was trained in float32",
     "micro-batch": "memory ran out, so batches went through in parts of this many samples, with the same effective batch",
+    "small-batches": "memory ran out while measuring or evaluating, so samples went through in batches of at most this many",
     "zero-gradients": "so many samples have an input gradient of exactly zero, where gradient attacks stand still and fake robustness",
     "random-output": "two passes over the same inputs differ, which misleads attacks that do not average over it",
     "softmax-output": "the network returns probabilities, not logits: gradients shrink and losses are capped",
@@ -50,7 +51,7 @@ MEANING = {
     "claimed-0": "the paper's claim for this number is 0",
     "claimed-1": "the paper's claim for this number is 1",
     "claimed-1/2": "the paper's claim for this number is 1/2",
-    "unchecked": "the attack or the network failed during this check of the attack, which so says nothing",
+    "unchecked": "the attack or the network failed, or memory ran out, during this check of the attack, which so says nothing",
 }
 
 # Of these, those by which an attack failed, so that what it left looks like robustness.

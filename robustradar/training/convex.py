@@ -72,6 +72,7 @@ class Convex(Loop):
     def _value(self, tally: Tally) -> float:
         """The objective at the weights; its gradient is left in them."""
         part = self.in_memory(self._descend_all, self.micro)
+        self.begun(part)
         tally.merge(part)
         penalty = torch.zeros((), dtype=torch.float64, device=self.data.where)
         for p in self.optimizer.param_groups[0]["params"]:

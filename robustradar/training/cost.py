@@ -123,11 +123,11 @@ class Meter:
 def flops(network: nn.Module, data: DeviceData) -> int:
     """Operations of one sample's forward pass in convolutions and matrix products; 0 where PyTorch cannot count them."""
     training = [(module, module.training) for module in network.modules()]
-    x, _ = next(iter(data.splits["train"]))
+    x, _ = data.splits["train"].spread(1)
     network.eval()
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(x[:1])
+            network(x)
         return int(counter.get_total_flops())
     finally:
         for module, mode in training:

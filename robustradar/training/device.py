@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -41,11 +42,16 @@ class DeviceBatches:
     """One split in batches: inputs as float32 in the data's own units, targets as integers or floats [N] or [N, T].
 
     Splits of up to `RESIDENT_BYTES` are moved to the device once, as they are stored (uint8 stays uint8); larger ones stream.
+
+    Attributes:
+        size: Samples a batch.
+        read: Whether anybody has gone through the batches.
     """
 
     def __init__(self, split: Split, where: torch.device, size: int, classes: int | None) -> None:
         self._x, self._y = split.x, split.y
-        self._device, self._size, self._classes = where, size, classes
+        self._device, self._classes = where, classes
+        self.size, self.read = size, False
         self._resident: tuple[Tensor, Tensor] | None = None
         if split.x.nbytes <= RESIDENT_BYTES:
             self._resident = (self._inputs(split.x), self._targets(split.y))
@@ -56,8 +62,20 @@ class DeviceBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All samples, in order."""
-        for start in range(0, len(self), self._size):
-            yield self._batch(slice(start, start + self._size))
+        self.read = True
+        for start in range(0, len(self), self.size):
+            yield self._batch(slice(start, start + self.size))
+
+    def at(self, size: int) -> DeviceBatches:
+        """The same samples, not copied, in batches of this size, which nobody has gone through."""
+        other = copy.copy(self)
+        other.size, other.read = size, False
+        return other
+
+    @property
+    def variance(self) -> float:
+        """Of the targets, as numbers, summed over them: the squared loss of the best answer that is the same for all."""
+        return float(np.asarray(self._y, dtype=np.float64).reshape(len(self), -1).var(0).sum())
 
     def steps(self, size: int) -> int:
         """The number of batches of `shuffled`."""
@@ -148,6 +166,25 @@ class DeviceData:
         mean, std = _moments(data.train.x)
         splits = {name: DeviceBatches(split, where, size, task.classes) for name, split in data.splits.items()}
         return cls(task, splits, mean.to(where), std.to(where), where)
+
+    @property
+    def size(self) -> int:
+        """Samples in the largest batch when measuring."""
+        return max(min(split.size, len(split)) for split in self.splits.values())
+
+    @property
+    def read(self) -> bool:
+        """Whether anybody has gone through the batches of a split."""
+        return any(split.read for split in self.splits.values())
+
+    def at(self, size: int) -> DeviceData:
+        """The same data, not copied, in batches of this size, which nobody has gone through."""
+        return replace(self, splits={name: split.at(size) for name, split in self.splits.items()})
+
+    def let_go(self) -> None:
+        """Gives back memory that the accelerator's allocator holds without need."""
+        if self.where.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 def _moments(x: np.ndarray) -> tuple[Tensor, Tensor]:

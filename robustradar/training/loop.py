@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,12 @@ from robustradar.values import FitSpec
 
 # Streams of chance that one seed feeds, so that adversaries, the order of the data and their augmentation do not disturb each other.
 ORDER, TRAIN_ATTACK, EVALUATION_ATTACK, METRIC_ATTACK, AUGMENT, TRUST_ATTACK = range(1, 7)
+# What there is no less of to do at once.
+SINGLE = "a single sample"
+SMALL_BATCHES = "small-batches"
 _PAD = 8  # a crop shifts by up to an eighth of the side: 4 pixels of 32, as is usual on CIFAR
+
+T = TypeVar("T")
 
 
 def stream(seed: int, which: int) -> int:
@@ -51,6 +56,7 @@ class Loop:
     Attributes:
         finished: Whether there is nothing left to do, whatever the number of epochs says.
         passes: About how often an epoch passes over the training split.
+        first: The objective's mean loss on the first batch, before the first step; NaN until then.
     """
 
     finished = False
@@ -59,7 +65,8 @@ class Loop:
     def __init__(self, spec: FitSpec, network: nn.Module, recipe: Recipe, data: DeviceData, attack: Guarded | None, culprit: str) -> None:
         self.spec, self.network, self.recipe, self.data, self.attack, self.culprit = spec, network, recipe, data, attack, culprit
         self.steps = recipe.epochs * data.splits["train"].steps(recipe.batch)
-        self.micro = recipe.batch
+        self.micro, self.looking = recipe.batch, data.size
+        self._first: Tally | float = math.nan
         self.order = torch.Generator().manual_seed(stream(spec.seed, ORDER))
         self.augmenting = torch.Generator().manual_seed(stream(spec.seed, AUGMENT))
         if recipe.channels_last and len(data.task.shape) == 3:
@@ -82,7 +89,18 @@ class Loop:
     @property
     def flags(self) -> tuple[str, ...]:
         """What is to be known of how it went."""
-        return () if self.micro == self.recipe.batch else (f"micro-batch:{self.micro}",)
+        halved = () if self.micro == self.recipe.batch else (f"micro-batch:{self.micro}",)
+        return (*halved, *(() if self.looking == self.data.size else (f"{SMALL_BATCHES}:{self.looking}",)))
+
+    @property
+    def first(self) -> float:
+        """See `Loop`; an accelerator is waited for only when somebody asks."""
+        return self._first.mean("objective") if isinstance(self._first, Tally) else self._first
+
+    def begun(self, tally: Tally) -> None:
+        """Notes the first of all batches."""
+        if isinstance(self._first, float) and math.isnan(self._first):
+            self._first = tally
 
     @property
     def facts(self) -> dict[str, float]:
@@ -104,8 +122,10 @@ class Loop:
     def step(self, x: Tensor, y: Tensor, tally: Tally) -> None:
         """One step of the optimizer."""
         x = self._prepared(x)
-        tally.merge(self.in_memory(partial(self.descend, x, y, len(y)), len(y)))
-        guard.call(self.culprit, self._update)
+        part = self.in_memory(partial(self.descend, x, y, len(y)), len(y))
+        self.begun(part)
+        tally.merge(part)
+        guard.call(self.culprit, self._update, "the optimizer's step")
 
     def _prepared(self, x: Tensor) -> Tensor:
         """Augmented, and in the memory format that was asked for."""
@@ -131,17 +151,37 @@ class Loop:
             try:
                 guard.call(self.culprit, partial(descend, part))
                 return part
-            except OutOfMemory:
+            except OutOfMemory as error:
                 if self.micro == 1:
-                    raise
+                    raise OutOfMemory(error.culprit, SINGLE) from error
             self.micro = (min(self.micro, size) + 1) // 2
             self.optimizer.zero_grad(set_to_none=True)
             self._resume(chance)
             with torch.no_grad():
                 for buffer, before in buffers:
                     buffer.copy_(before)
-            if self.data.where.type == "cuda":
-                torch.cuda.empty_cache()
+            self.data.let_go()
+
+    def look(self, see: Callable[[DeviceData], T]) -> T:
+        """What is seen of data in batches; where memory runs out, anew with batches of half the size, and so at all later looks.
+
+        Args:
+            see: Starts anew each time and leaves the network as it is.
+
+        Raises:
+            Failure: A plugin failed.
+            OutOfMemory: Single samples are too many.
+        """
+        chance = self._chance()
+        while True:
+            try:
+                return guard.call(self.culprit, partial(see, self.data.at(self.looking)))
+            except OutOfMemory as error:
+                if self.looking == 1:
+                    raise OutOfMemory(error.culprit, SINGLE) from error
+            self.looking = (self.looking + 1) // 2
+            self._resume(chance)
+            self.data.let_go()
 
     def _update(self) -> None:
         """Moves the weights along their gradients."""
@@ -190,6 +230,8 @@ class Loop:
             "schedule": self.schedule.state_dict(),
             "averaged": averaged,
             "micro": self.micro,
+            "looking": self.looking,
+            "first": self.first,
             "chance": [g.get_state() for g in (self.order, self.augmenting)],
             **self._chance(),
         }
@@ -201,7 +243,7 @@ class Loop:
         self.schedule.load_state_dict(state["schedule"])
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
-        self.micro = state["micro"]
+        self.micro, self.looking, self._first = state["micro"], state["looking"], state["first"]
         for generator, kept in zip((self.order, self.augmenting), state["chance"], strict=True):
             generator.set_state(kept)
         self._resume(state)

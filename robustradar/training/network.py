@@ -10,6 +10,9 @@ from robustradar.contract.architecture import Architecture
 from robustradar.errors import Failure
 from robustradar.training.device import DeviceData
 
+# What there is no less of to do at once.
+ALONE = "the network alone"
+
 
 class Standardise(nn.Module):
     """(x − mean) / std per channel or feature, so that attacks work in the data's own units."""
@@ -49,7 +52,7 @@ def build(architecture: Architecture, culprit: str, data: DeviceData, seed: int)
     task = data.task
     with guard.generators_restored():
         torch.manual_seed(seed)
-        network = guard.call(culprit, lambda: architecture.build(task.shape, task.outputs))
+        network = guard.call(culprit, lambda: architecture.build(task.shape, task.outputs), ALONE)
         if not isinstance(network, nn.Module):
             raise Failure(culprit, f"build() returned {type(network).__name__}, expected a torch.nn.Module.")
         if architecture.normalise:
@@ -57,9 +60,11 @@ def build(architecture: Architecture, culprit: str, data: DeviceData, seed: int)
         x = next(iter(data.splits["train"]))[0][:2].cpu()
         with torch.no_grad():
             network.eval()
-            z = guard.call(culprit, lambda: network(x))  # on the CPU, so that lazy layers draw the same weights for every device
+            z = guard.call(
+                culprit, lambda: network(x), "two samples"
+            )  # on the CPU, so that lazy layers draw the same weights for every device
     if not isinstance(z, Tensor) or z.shape != (len(x), task.outputs):
         got = list(z.shape) if isinstance(z, Tensor) else type(z).__name__
         raise Failure(culprit, f"maps a batch of 2 to {got}, expected [2, {task.outputs}].")
-    placed: nn.Module = guard.call(culprit, lambda: network.to(data.where))
+    placed: nn.Module = guard.call(culprit, lambda: network.to(data.where), ALONE)
     return placed

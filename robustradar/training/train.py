@@ -22,7 +22,7 @@ from robustradar.training import rounding
 from robustradar.training.convex import Convex
 from robustradar.training.cost import Meter
 from robustradar.training.device import DeviceData
-from robustradar.training.loop import Loop
+from robustradar.training.loop import SINGLE, Loop
 from robustradar.training.objective import Passes, loss, passes
 from robustradar.training.tally import Tally
 from robustradar.values import Cost, FitRecord, FitSpec, Objective
@@ -30,6 +30,10 @@ from robustradar.values import Cost, FitRecord, FitSpec, Objective
 # A fit that is killed loses about this much work; shorter fits are never written in between.
 CHECKPOINT_SECONDS = 20.0
 RETRY_SHARE = 0.1
+# Chosen here: so many times the loss of the untrained network, or of one constant answer if that is larger, on both splits, is divergence.
+# On the training split alone it may be a start from which training recovered, its losses being means over an epoch; on the evaluation
+# split alone it may be overfitting, or an attack that only the inner one does not find.
+RUNAWAY = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +89,9 @@ def train(
 ) -> Trained:
     """Trains a network and keeps the weights that the recipe's selection rule prefers.
 
-    A fit whose loss is not finite after an epoch is started once more at a tenth of the learning rate, and flagged. One whose gradients
-    bfloat16 garbles is trained in float32, and flagged.
+    A fit whose loss is not finite after an epoch, or far above the untrained network's at the one that is kept, is started once more at a
+    tenth of the learning rate, and flagged, if the rate may be to blame. One whose gradients bfloat16 garbles is trained in float32, and
+    flagged.
 
     Args:
         loop: The fit, at its start.
@@ -95,7 +100,7 @@ def train(
         checkpoint: Where to keep the fit in progress; a fit that is found there goes on where it stood.
 
     Raises:
-        Failure: The loss was not finite, twice, or a plugin failed.
+        Failure: The loss ran away, twice, or where no other rate would help; or a plugin failed.
     """
     start = copy.deepcopy({name: value.cpu() for name, value in loop.network.state_dict().items()})
     kept, spent = _kept(checkpoint, loop), Cost(0, 0, 0.0)
@@ -105,6 +110,8 @@ def train(
         try:
             return _flagged(_train(loop, evaluation, told, _Progress(checkpoint, kept)), flags)
         except _Diverged as first:
+            if advice := _rateless(loop):
+                raise Failure("training", f"diverged: {first}. {advice}") from None
             kept, spent = None, first.cost
     loop.network.load_state_dict(start)
     again = begin(loop.spec, loop.network, calmer, loop.data, loop.attack, loop.culprit)
@@ -115,6 +122,15 @@ def train(
     except _Diverged as second:
         raise Failure("training", f"diverged: {second}, also at a tenth of the learning rate. Use a smaller lr.") from None
     return _flagged(trained, (*flags, f"diverged-once:lr={calmer.lr:g}"))
+
+
+def _rateless(loop: Loop) -> str:
+    """What to do about a divergence that no learning rate is to blame for; empty where it may be."""
+    if not math.isfinite(loop.first):
+        return "It was so before the first step. Look for an overflow: values too large in the data, or in the network's outputs."
+    if loop.recipe.optimizer == "lbfgs":
+        return "optimizer=lbfgs has no lr to lower. Look for values too large in the data, or raise weight_decay."
+    return ""
 
 
 def _sound(loop: Loop) -> tuple[Loop, tuple[str, ...]]:
@@ -141,7 +157,7 @@ def begin(spec: FitSpec, network: nn.Module, recipe: Recipe, data: DeviceData, a
 
 
 class _Diverged(Exception):
-    """The loss is not finite."""
+    """The loss ran away."""
 
     def __init__(self, reason: str, cost: Cost) -> None:
         super().__init__(reason)
@@ -179,7 +195,7 @@ def _train(loop: Loop, evaluation: Guarded | None, told: Callable[[int], None], 
     def ended() -> bool:
         return loop.finished or len(history.epochs) >= recipe.length or history.stalled(recipe)
 
-    with guard.generators_restored(), guard.call(loop.culprit, lambda: meter.on(loop.network, loop.running, loop.evaluated)):
+    with guard.generators_restored(), guard.call(loop.culprit, lambda: meter.on(loop.network, loop.running, loop.evaluated), SINGLE):
         torch.manual_seed(spec.seed)
         if progress.kept is not None:
             loop.restore(progress.kept["loop"])
@@ -191,7 +207,7 @@ def _train(loop: Loop, evaluation: Guarded | None, told: Callable[[int], None], 
             means = {**tally.means("train"), **Tally(data.task.classes).means("evaluation"), **loop.facts}
             looked = recipe.evaluate == "each" or loop.finished or len(history.epochs) + 1 == recipe.length
             if looked:
-                means |= guard.call(loop.culprit, lambda: evaluate(loop.evaluated, data, spec.objective, evaluation))
+                means |= loop.look(lambda batches: evaluate(loop.evaluated, batches, spec.objective, evaluation))
             if means["train_objective_loss"] is None or (looked and means["evaluation_objective_loss"] is None):
                 raise _Diverged(f"the loss is not finite after epoch {len(history.epochs) + 1} of {recipe.length}", meter.cost)
             for attack in filter(None, (loop.attack, evaluation)):
@@ -202,7 +218,19 @@ def _train(loop: Loop, evaluation: Guarded | None, told: Callable[[int], None], 
                 saved = time.monotonic()
                 state = {"lr": recipe.lr, "loop": loop.state(), "history": vars(history), "cost": vars(meter.cost)}
                 progress.checkpoint.write({"key": spec.key, "device": data.where.type, **state})
+        if reason := _runaway(loop, history.epochs[history.selected - 1]):
+            raise _Diverged(reason, meter.cost)
     return Trained(FitRecord(spec.key, spec.json(), tuple(history.epochs), history.selected, meter.cost, loop.flags), history.state)
+
+
+def _runaway(loop: Loop, kept: dict[str, Any]) -> str:
+    """What speaks for divergence in the losses of the epoch that is kept, all finite; empty where nothing does."""
+    data, lower = loop.data, min(kept["train_objective_loss"], kept["evaluation_objective_loss"] or 0.0)
+    classes = data.task.classes
+    constant = data.splits["train"].variance if classes is None else math.log(classes)
+    if lower <= RUNAWAY * constant or lower <= RUNAWAY * loop.first:
+        return ""
+    return f"the loss is {lower:.2g} after epoch {kept['epoch']} of {loop.recipe.length}, and was {loop.first:.2g} before the first step"
 
 
 def selection(means: dict[str, Any], recipe: Recipe) -> float:
@@ -265,7 +293,10 @@ def trial(loop: Loop, evaluation: Guarded | None, steps: int) -> float:
 
     def evaluated() -> float:
         loop.network.eval()
-        x, y = next(iter(data.splits["evaluation"]))
+        return loop.look(looked)
+
+    def looked(batches: DeviceData) -> float:
+        x, y = next(iter(batches.splits["evaluation"]))
         start = time.perf_counter()
         if evaluation is not None:
             evaluation(loop.network, x, y)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from robustradar.contract.weights import read_weights
 from robustradar.errors import Failure
 from robustradar.training.network import Standardise
 
@@ -22,28 +18,15 @@ _SHOWN = 3
 
 
 def read(file: Path) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` file, or of a ``.pt`` or ``.pth`` file by torch's weights-only loader: nothing is executed.
-
-    A checkpoint that holds its weights under ``state_dict`` or ``model`` is understood.
+    """What `read_weights` reads of a file given by ``--weights``.
 
     Raises:
         Failure: The file is no such file.
     """
-    where = f"--weights {file}"
     try:
-        content: Any = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # torch's own words are long, coloured, and advise to execute what is in the file
-        reason = "is no file of tensors alone, expected names with their tensors. Write it by torch.save(model.state_dict(), FILE)."
-        raise Failure(where, reason) from None
-    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Failure(where, f"cannot be read ({reason}), expected a safetensors file or a state dict saved by torch.save.") from None
-    for name in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise Failure(where, "holds no state dict, expected names with their tensors.")
-    return {str(name).removeprefix("module."): value for name, value in content.items()}
+        return read_weights(file)
+    except ValueError as error:
+        raise Failure(f"--weights {file}", str(error)) from None
 
 
 def matching(model: nn.Module, given: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
@@ -53,7 +36,7 @@ def matching(model: nn.Module, given: Mapping[str, Tensor], where: str) -> dict[
     normalisation then takes the training split's statistics.
 
     Raises:
-        Failure: Names or shapes are others than the network's, or a value is not finite.
+        Failure: Names, shapes or kinds of numbers are others than the network's, or a value is not finite.
     """
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     inner = {f"{_INNER}{name}": value for name, value in given.items()}
@@ -68,9 +51,17 @@ def matching(model: nn.Module, given: Mapping[str, Tensor], where: str) -> dict[
         if best[name].shape != value.shape:
             got = f"{name.removeprefix(prefix)}: got shape {list(best[name].shape)}"
             raise Failure(where, f"{got}, expected {list(value.shape)}.")
+        if value.is_floating_point() and not best[name].is_floating_point():
+            got = f"{name.removeprefix(prefix)}: got {_kind(best[name])} values"
+            raise Failure(where, f"{got}, expected {_kind(value)}: rounded or quantised weights are others than those that were trained.")
         if not best[name].isfinite().all():
             raise Failure(where, f"{name.removeprefix(prefix)}: got values that are not finite, expected numbers: training had diverged.")
     return {name: best[name].to(value.dtype) for name, value in state.items()}
+
+
+def _kind(tensor: Tensor) -> str:
+    """Its type of numbers, as torch's documentation names it."""
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _normalised(model: nn.Module) -> bool:

@@ -141,3 +141,19 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         f"timm/test_resnet: pretrained: got {str(path)!r}, in which 1 tensors, such as 'conv1.0.weight', are missing, too many or of "
         "another shape, expected weights of this network for this number of channels and this size. Try resize=224."
     )
+
+
+@pytest.mark.parametrize(("name", "content"), [("w.pt", b""), ("w.pth", b"PK\x03\x04 cut short"), ("w.safetensors", b"\xff" * 40)])
+def test_a_damaged_file_of_weights_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    told = refusal(declared("test_resnet", pretrained=str(path)), (3, 32, 32))
+    assert told.startswith(f"timm/test_resnet: pretrained: got {str(path)!r}, which cannot be read (")
+    assert told.endswith("), expected a safetensors file or a state dict saved by torch.save.")
+
+
+def test_weights_of_a_checkpoint_are_found(tmp_path: Path) -> None:
+    source = declared("test_resnet").build((3, 32, 32), 4).state_dict()
+    torch.save({"epoch": 3, "model_state_dict": {f"_orig_mod.{name}": value for name, value in source.items()}}, tmp_path / "w.pt")
+    found = declared("test_resnet", pretrained=str(tmp_path / "w.pt")).build((3, 32, 32), 4).state_dict()
+    torch.testing.assert_close(found, source)

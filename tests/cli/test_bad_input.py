@@ -200,6 +200,16 @@ def test_a_wrong_option_is_refused_before_anything_is_trained(options: str, expe
     assert not list(Path("store").glob("fits/*/*"))
 
 
+def test_two_files_of_weights_for_one_candidate_are_refused(run: Callable[[str], Any], tiny: str) -> None:
+    Path("a.pt").write_bytes(b"a")
+    Path("b.pt").write_bytes(b"b")
+    done = run(f"rank {tiny} --weights mlp=a.pt --weights papers/mlp=b.pt")
+    assert (done.code, done.message) == (
+        2,
+        "--weights: got two files for papers/mlp, 'a.pt' and 'b.pt', expected one. Score each of them in a run of its own.",
+    )
+
+
 @pytest.mark.parametrize("device", ["cuda", "mps"])
 def test_a_device_that_is_not_there_is_refused(device: str, run: Callable[[str], Any], tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -55,6 +55,17 @@ def test_regression_without_bounds_shows_its_range(run: Run) -> None:
     assert "train       2          -1.5 to 4\n" in out
 
 
+def test_labels_with_gaps_are_refused_however_large(run: Run) -> None:
+    x = np.zeros((2, 2), np.float32)
+    np.savez("gap.npz", x_train=x, y_train=np.array([0, 10**12]), x_test=x, y_test=np.array([0, 0]))
+    done = run("data show npz:path=gap.npz")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "robustradar: --data native/npz:path=gap.npz: train: got no sample of class 1, 2, 3, 4, 5, … (999999999999 in all), expected every "
+        "class from 0 to 1000000000000. Renumber labels without gaps, drop classes that train lacks, or raise train_limit.\n"
+    )
+
+
 def test_many_classes_are_shown_by_their_smallest_and_largest() -> None:
     counts = [3] * 99 + [5]
     found = {

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustradar import Data, DataError, Split
-from robustradar.data import PIECE, check, fingerprint, head, pieces, stratified, summary, task
+from robustradar.data import PIECE, check, fingerprint, head, pieces, resized, stratified, summary, task
 from robustradar.values import Ref
 
 REF = Ref("toy/toy", (), "toy", "toy/toy")
@@ -115,11 +115,31 @@ BAD = {
     "negative label": (toy(train=Split(X, Y - 1)), "toy: train: got labels from -1 to 1, expected 0 to 2. Renumber them."),
     "class unseen in training": (
         toy(train=Split(X, Y % 2)),
-        "toy: evaluation: got samples of class 2, expected only classes that train has. Train on more samples, or drop these classes.",
+        "toy: train: got no sample of class 2, expected every class from 0 to 2. "
+        "Renumber labels without gaps, drop classes that train lacks, or raise train_limit.",
     ),
-    "many classes unseen": (
-        Data(Split(X, Y * 0), arrays(), arrays(9, 9), classes=9, bounds=None),
-        "toy: evaluation: got samples of class 1, 2, expected only classes that train has. Train on more samples, or drop these classes.",
+    "class that no split has": (
+        toy(classes=4),
+        "toy: train: got no sample of class 3, expected every class from 0 to 3. "
+        "Renumber labels without gaps, drop classes that train lacks, or raise train_limit.",
+    ),
+    "labels from 1": (
+        Data(*[Split(X, Y + 1)] * 3, classes=4, bounds=None),
+        "toy: train: got no sample of class 0, expected every class from 0 to 3. If labels begin at 1, subtract 1; "
+        "else renumber labels without gaps, drop classes that train lacks, or raise train_limit.",
+    ),
+    "label as large as memory is not": (
+        Data(*[Split(X, np.where(Y == 2, 10**12, Y))] * 2, None, classes=10**12 + 1, bounds=None),
+        "toy: train: got no sample of class 2, 3, 4, 5, 6, … (999999999998 in all), expected every class from 0 to 1000000000000. "
+        "Renumber labels without gaps, drop classes that train lacks, or raise train_limit.",
+    ),
+    "beyond float32": (
+        Data(*[Split(np.array([[0], [-1e39]]), LABELS)] * 2, None, classes=2, bounds=None),
+        "toy: train: got x from -1e+39 to 0, expected at most 3.4e+38 in size, as float32 holds. Rescale x.",
+    ),
+    "target beyond float32": (
+        regression(evaluation=Split(np.zeros((2, 2)), np.array([0, 1e39]))),
+        "toy: evaluation: got y from 0 to 1e+39, expected at most 3.4e+38 in size, as float32 holds. Rescale y.",
     ),
     "integer targets": (
         regression(train=Split(np.zeros((2, 2)), LABELS)),
@@ -147,9 +167,9 @@ def test_bad_data_are_refused_with_their_reason(case: str) -> None:
         check(data, "toy")
 
 
-def test_a_long_list_of_unseen_classes_is_cut() -> None:
+def test_a_long_list_of_classes_without_samples_is_cut() -> None:
     data = Data(Split(X, Y * 0), arrays(9, 9), None, classes=9, bounds=None)
-    message = "toy: evaluation: got samples of class 1, 2, 3, 4, 5, … (8 in all), expected only classes that train has."
+    message = "toy: train: got no sample of class 1, 2, 3, 4, 5, … (8 in all), expected every class from 0 to 8."
     with pytest.raises(DataError, match=re.escape(message)):
         check(data, "toy")
 
@@ -159,7 +179,8 @@ def test_a_long_list_of_unseen_classes_is_cut() -> None:
     [
         toy(),
         toy(final=None),
-        toy(classes=4),  # a class without any sample is legal
+        toy(evaluation=Split(X[:1], Y[:1])),  # a class without a sample to evaluate on is legal
+        toy(bounds=None, train=Split(with_value(-np.finfo(np.float32).max), Y)),
         toy(bounds=None, train=Split(with_value(-7), Y)),
         regression(),
         regression(train=Split(np.zeros((2, 2)), np.zeros((2, 3))), evaluation=Split(np.zeros((2, 2)), np.zeros((2, 3)))),
@@ -221,12 +242,12 @@ def test_a_task_holds_the_facts() -> None:
 
 
 def test_a_summary_counts_classes_or_gives_the_range_of_targets() -> None:
-    assert json.loads(json.dumps(summary(toy(final=None, classes=4)))) == {
+    assert json.loads(json.dumps(summary(toy(final=None, evaluation=arrays(2), classes=3)))) == {
         "shape": [1, 2, 2],
         "dtype": "float32",
-        "classes": 4,
+        "classes": 3,
         "bounds": [0.0, 1.0],
-        "splits": {"train": {"samples": 6, "counts": [2, 2, 2, 0]}, "evaluation": {"samples": 3, "counts": [1, 1, 1, 0]}},
+        "splits": {"train": {"samples": 6, "counts": [2, 2, 2]}, "evaluation": {"samples": 2, "counts": [1, 1, 0]}},
     }
     assert summary(regression())["splits"]["train"] == {"samples": 4, "targets": [-1.0, 2.0]}
     assert summary(regression())["bounds"] is None
@@ -257,3 +278,15 @@ def test_a_head_is_a_part_of_the_split_in_proportion() -> None:
     assert targets.y.tolist() == [0, 1, 2, 3]
     unpaired = Split(split.x[:5], y)
     assert head(unpaired, 3) is unpaired
+
+
+def test_resizing_takes_the_central_square_of_every_channel_and_smooths() -> None:
+    x = np.full((2, 3, 4, 20), 255, np.uint8)
+    x[..., 4:16] = np.where(np.arange(12) % 2, 200, 0)  # stripes of one pixel, whose mean is 100
+    x[1, 2, :, 4:16] = 7
+    split = Split(x, LABELS)
+    small = resized(split, 1)
+    assert (small.x.shape, small.x.dtype, small.y is LABELS) == ((2, 3, 1, 1), np.uint8, True)
+    assert np.abs(small.x.ravel().astype(int) - [100, 100, 100, 100, 100, 7]).max() <= 1
+    assert resized(split, 9).x.shape == (2, 3, 9, 9)
+    assert resized(split, 0) is split

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from robustradar import DataError
+from robustradar import DataError, host, registry
+from robustradar.catalog import Catalog
 from robustradar.data import check, fingerprint, summary
 from robustradar_native.folder import Folder
 from robustradar_native.parquet import Parquet
@@ -125,6 +126,31 @@ def test_an_image_of_absurd_size_is_refused(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9)
     with pytest.raises(DataError, match=re.escape("train/cat/0.png: got no readable image, expected one.")):
         source.load()
+
+
+def test_a_file_beside_the_classes_and_a_class_without_images_are_refused(tmp_path: Path) -> None:
+    source = folder(tmp_path)
+    stray = tmp_path / "train" / "a.png"
+    stray.write_bytes(png(pixels(0)))
+    message = f"native/folder {tmp_path}: train/a.png: got a file in no class, expected it in a class's folder. Move or remove it."
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        source.load()
+    stray.rename(tmp_path / "train" / ".a.png")
+    (tmp_path / "train" / "cow").mkdir()
+    (tmp_path / "train" / "cow" / ".hidden").touch()
+    message = f"native/folder {tmp_path}: train/cow: got an empty folder, expected images in it. Remove it, or put some there."
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        source.load()
+    (tmp_path / "train" / "cow" / ".hidden").unlink()
+    (tmp_path / "train" / "cow").rmdir()
+    (tmp_path / "test" / "cat" / "0.png").unlink()  # a class without an image to evaluate on is legal
+    check(source.load(), "folder")
+
+
+def test_torchvisions_name_for_folders_leads_here(tmp_path: Path) -> None:
+    known = Catalog(host.load(), registry.load().aliases)
+    for name in ("ImageFolder", "torchvision/ImageFolder"):
+        assert known.resolve("dataset", f"{name}:root={tmp_path},resize=8", "--data").label == f"native/folder:root={tmp_path},resize=8"
 
 
 def test_folders_of_another_layout_are_refused(tmp_path: Path) -> None:

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits
 
 from robustradar import DataError, Dataset
 from robustradar.data import check, fingerprint, summary
+from robustradar.training import device
+from robustradar_native import npz
 from robustradar_native.dataset import datasets
 from robustradar_native.npz import Npz
 
@@ -92,6 +95,60 @@ def test_npz_with_float_targets_is_regression(tmp_path: Path) -> None:
     free = Npz(path=path, bounded=False).load()
     check(free, "npz")
     assert free.bounds is None
+
+
+def test_labels_of_one_class_or_from_one_are_refused(tmp_path: Path) -> None:
+    for shift, message in {
+        "zero": "npz: train: got no sample of class 1, expected every class from 0 to 1. Renumber labels without gaps, ",
+        "one": "npz: train: got no sample of class 0, expected every class from 0 to 3. If labels begin at 1, subtract 1; else renumber ",
+    }.items():
+        labels = {name: array * 0 if shift == "zero" else array + 1 for name, array in GOOD.items() if name.startswith("y")}
+        with pytest.raises(DataError, match=f"^{re.escape(message)}"):
+            check(Npz(path=stored(tmp_path, **{**GOOD, **labels})).load(), "npz")
+
+
+def mapped_from(array: np.ndarray) -> np.ndarray | None:
+    """The memory map that an array is a view of."""
+    while not isinstance(array, np.memmap) and isinstance(array.base, np.ndarray):
+        array = array.base
+    return array if isinstance(array, np.memmap) else None
+
+
+def test_large_arrays_stay_on_disk_unless_they_are_compressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = {**GOOD, "x_train": np.asfortranarray(IMAGES)}
+    path = tmp_path / "plain.npz"
+    np.savez(path, **arrays)
+    small = Npz(path=str(path)).load()
+    assert mapped_from(small.train.x) is None
+    monkeypatch.setattr(npz, "MAPPED", IMAGES.nbytes)
+    data = Npz(path=str(path)).load()
+    check(data, "npz")
+    assert mapped_from(data.train.x) is not None and mapped_from(data.evaluation.x) is None and mapped_from(data.train.y) is None
+    assert np.array_equal(data.train.x, IMAGES) and not data.train.x.flags.writeable
+    assert fingerprint(data) == fingerprint(small)
+    monkeypatch.setattr(device, "RESIDENT_BYTES", 0)
+    (x, y), *_ = device.DeviceBatches(data.train, torch.device("cpu"), 4, 3)
+    assert np.array_equal(x.numpy(), IMAGES[:4].astype("f4") / 255) and y.tolist() == [0, 1, 2, 0]
+    cut = Npz(path=str(path), train_limit=3).load()
+    assert mapped_from(cut.train.x) is None and np.array_equal(cut.train.x, IMAGES[:3])
+    packed = Npz(path=stored(tmp_path, **arrays)).load()
+    assert mapped_from(packed.train.x) is None and fingerprint(packed) == fingerprint(small)
+
+
+def test_damage_to_an_array_on_disk_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(npz, "MAPPED", 1)
+    path = tmp_path / "plain.npz"
+    np.savez(path, **GOOD, y_final=np.array([{}], object), x_final=IMAGES[:0])
+    message = "got an array of Python objects, expected numbers. Store arrays of one dtype."
+    with pytest.raises(DataError, match=f"^{re.escape(f'native/npz {path}: {message}')}$"):
+        Npz(path=str(path)).load()
+    np.savez(path, **GOOD)
+    content = bytearray(path.read_bytes())
+    content[content.index(IMAGES.tobytes()) + 9] ^= 1
+    path.write_bytes(content)
+    message = "got a damaged file or no .npz file, expected a whole one. Copy or store it again."
+    with pytest.raises(DataError, match=f"^{re.escape(f'native/npz {path}: {message}')}$"):
+        Npz(path=str(path)).load()
 
 
 def test_npz_takes_arrays_of_another_byte_order(tmp_path: Path) -> None:

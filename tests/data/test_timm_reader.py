@@ -1,6 +1,7 @@
 """timm's readers, on tiny folders and tar files that are written here."""
 
 import re
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -32,9 +33,9 @@ def load(root: Path | str, **given: str) -> Data:
     return data
 
 
-def packed(root: Path, split: str) -> None:
+def packed(root: Path, split: str, form: int = tarfile.PAX_FORMAT) -> None:
     """Makes a split's folder a tar file."""
-    with tarfile.open(root / f"{split}.tar", "w") as archive:
+    with tarfile.open(root / f"{split}.tar", "w", format=form) as archive:
         archive.add(root / split / "deeper", arcname=split)
     for path in sorted((root / split).rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
@@ -64,6 +65,65 @@ def test_tar_files_hold_the_same_as_folders(tmp_path: Path) -> None:
     for split in ("train", "validation"):
         packed(tmp_path, split)
     assert fingerprint(load(tmp_path, size="4")) == folders
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_tar_file_that_ends_early_is_refused(form: int, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write(tmp_path, split)
+        packed(tmp_path, split, form)
+    file = tmp_path / "train.tar"
+    content = file.read_bytes()
+    with tarfile.open(file) as archive:
+        members = archive.getmembers()
+        end = archive.offset
+    assert content[end:] == bytes(len(content) - end) and len(content) % tarfile.RECORDSIZE == 0 and len(content) - end > 1024
+    for whole in (content, content[: end + 1024], content + bytes(512)):  # padding is not part of the format
+        file.write_bytes(whole)
+        assert len(load(tmp_path, size="4").train.x) == 6
+    last = members[-1]
+    damaged = bytearray(content)
+    damaged[last.offset : last.offset + 512] = b"#" * 512
+    places = [last.offset, last.offset + 100, last.offset + 512, last.offset_data + 1, last.offset_data + last.size, end, end + 512]
+    message = f"timm/reader {tmp_path}: train.tar: got a truncated or damaged tar file, expected a whole one. Copy it again."
+    for part in [bytes(damaged), *(content[:place] for place in places)]:
+        file.write_bytes(part)
+        with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+            load(tmp_path)
+
+
+def test_a_tar_file_inside_a_tar_file_must_be_whole(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write(tmp_path, split)
+        packed(tmp_path, split)
+    inner, outer = tmp_path / "inner.tar", tmp_path / "train.tar"
+    content = outer.read_bytes()
+    message = f"timm/reader {tmp_path}: train.tar: got a truncated or damaged tar file, expected a whole one. Copy it again."
+    for part in (content, content[:1024]):
+        inner.write_bytes(part)
+        with tarfile.open(outer, "w") as archive:
+            archive.add(inner, arcname="inner.tar")
+        inner.unlink()
+        if part is content:
+            assert summary(load(tmp_path, size="4"))["splits"]["train"]["counts"] == [3, 3]
+        else:
+            with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+                load(tmp_path)
+
+
+@pytest.mark.parametrize("in_tar", [False, True])
+def test_an_image_in_no_class_is_refused(in_tar: bool, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write(tmp_path, split)
+    Image.new("RGB", (4, 4)).save(tmp_path / "train" / "stray.png")
+    if in_tar:
+        with tarfile.open(tmp_path / "train.tar", "w") as archive:
+            archive.add(tmp_path / "train", arcname=".")
+        shutil.rmtree(tmp_path / "train")
+    place = "train.tar: ./stray.png" if in_tar else "train: stray.png"
+    message = f"timm/reader {tmp_path}: {place}: got an image in no class, expected it in a class's folder. Move it."
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        load(tmp_path)
 
 
 def test_limits_cut_by_class(tmp_path: Path) -> None:

@@ -87,6 +87,29 @@ def narrow(shape: tuple[int, ...], outputs: int) -> nn.Module:
     return Narrow(linear(shape, outputs))
 
 
+class Cramped(nn.Module):
+    """Takes few samples at a time while it is not trained."""
+
+    limit = 1000
+    seen: ClassVar[list[int]] = []
+
+    def __init__(self, inside: nn.Module) -> None:
+        super().__init__()
+        self.inside = inside
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            self.seen.append(len(x))
+            if len(x) > self.limit:
+                raise RuntimeError(Frail.message)
+        return self.inside(x)  # type: ignore[no-any-return]
+
+
+def cramped(shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """Runs out of memory for more samples than there is room for just now."""
+    return Cramped(linear(shape, outputs))
+
+
 def picky(shape: tuple[int, ...], outputs: int) -> nn.Module:
     """Wants images."""
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.LazyLinear(outputs))
@@ -228,6 +251,22 @@ class Vandal(rr.Metric):
         return {"vandal": Measured(0.0)}
 
 
+@dataclass(frozen=True)
+class Head(rr.Metric):
+    """Share of the first class among the answers to so many samples, all at once."""
+
+    name: str = rr.fixed("head")
+    columns: tuple[Column, ...] = rr.fixed((Column("head", "none", "1"),))
+    batch: int = 16
+
+    def needs(self, task: rr.Task, threat: rr.Threat) -> Needs:
+        return Needs(fits={"model": FitNeed(CLEAN)})
+
+    def measure(self, bench: rr.Bench) -> Mapping[str, rr.Outcome]:
+        x, _ = bench.splits["evaluation"].spread(self.batch)
+        return {"head": Measured((bench.fits["model"].model(x).argmax(1) == 0).float().mean().item())}
+
+
 ANSWERS: dict[str, Any] = {
     "none": lambda: None,
     "list": lambda: [Measured(1.0)],
@@ -274,7 +313,7 @@ class Odd(rr.Metric):
 
 @rr.hookimpl
 def robustradar_architectures() -> tuple[rr.Architecture, ...]:
-    return tuple(rr.architecture(f) for f in (linear, normed, unbuildable, crooked, nothing, picky, fused, frail, narrow))
+    return tuple(rr.architecture(f) for f in (linear, normed, unbuildable, crooked, nothing, picky, fused, frail, narrow, cramped))
 
 
 @rr.hookimpl
@@ -285,7 +324,7 @@ def robustradar_attacks() -> tuple[rr.Attack, ...]:
 
 @rr.hookimpl
 def robustradar_metrics() -> tuple[rr.Metric, ...]:
-    return (Accuracy(), Attacked(), Hardened(), Size(), Vandal(), Odd())
+    return (Accuracy(), Attacked(), Hardened(), Size(), Vandal(), Head(), Odd())
 
 
 @rr.hookimpl

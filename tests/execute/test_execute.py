@@ -148,7 +148,7 @@ def test_bounds_are_taken_and_intervals_that_rounding_moved_hold_their_value(lab
     ("attack", "reason"),
     [
         ("menagerie/wild", "left the linf 0.05 ball: got ‖δ‖ = 3·ε, expected at most ε."),
-        ('"menagerie/wild:how=raise"', "IndexError: no such pixel (menagerie.py:138)"),
+        ('"menagerie/wild:how=raise"', "IndexError: no such pixel (menagerie.py:161)"),
         (
             '"menagerie/wild:how=nan"',
             "perturb() returned NaN or infinity, expected finite inputs. Does it divide by a gradient of zero?",
@@ -235,7 +235,8 @@ def test_a_failure_in_which_an_interrupt_ended_is_not_remembered(lab: Lab, monke
 
 def test_running_out_of_memory_is_not_remembered(lab: Lab) -> None:
     first, _ = lab.run(("menagerie/frail",), ("accuracy",))
-    reason, culprit = "out of memory. Use a smaller batch, or a device with more memory.", f"architecture menagerie/frail ({origin(lab)})"
+    reason = "out of memory even for a single sample. Use a smaller network, or a device with more memory."
+    culprit = f"architecture menagerie/frail ({origin(lab)})"
     assert first == {"frail accuracy": Failed(reason, culprit)}
     module(lab.catalog).Fuse.left = 1000
     again, _ = lab.run(("menagerie/frail",), ("accuracy",))

@@ -1,5 +1,8 @@
 """Where memory runs out, batches go through in halves and the fit ends where it would have ended."""
 
+import math
+from collections.abc import Callable
+
 import pytest
 import torch
 from small_fits import ADVERSARIAL, CLEAN, STEADY, Fitting, assert_same, images, largest_difference, mlp, normed
@@ -116,10 +119,13 @@ def test_batchnorm_trains_where_one_sample_is_left_over() -> None:
     Fitting(lambda: flat, Recipe(**{**vars(STEADY), "batch": 16}), data=images(33)).train()
 
 
+LEAST = "out of memory even for a single sample. Use a smaller network, or a device with more memory."
+
+
 def test_memory_for_not_even_one_sample_is_a_failure_that_does_not_last() -> None:
     with pytest.raises(OutOfMemory) as failure:
         Fitting(lambda: narrow(0)).train()
-    assert str(failure.value) == "architecture test/net: out of memory. Use a smaller batch, or a device with more memory."
+    assert str(failure.value) == f"architecture test/net: {LEAST}"
     assert not failure.value.lasting
 
 
@@ -130,8 +136,75 @@ def test_the_optimizers_own_memory_counts_too() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     loop.optimizer.register_step_pre_hook(full)
-    with pytest.raises(OutOfMemory):
+    with pytest.raises(OutOfMemory) as failure:
         loop.epoch()
+    assert failure.value.reason == ("out of memory even for the optimizer's step. Use a smaller network, or a device with more memory.")
+
+
+class Cramped(nn.Sequential):
+    """Runs out of memory where more than `room` samples are evaluated at once, after it has drawn from torch's chance."""
+
+    room = 1000
+    seen: list[int]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            self.seen.append(len(x))
+            torch.rand(1)
+            if len(x) > self.room:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def cramped(room: int, inside: Callable[[], nn.Sequential] = normed) -> nn.Module:
+    network = Cramped(*inside())
+    network.room, network.seen = room, []
+    return network
+
+
+@pytest.mark.parametrize("objective", [CLEAN, Objective(0.5), Objective(1.0, "mart", 2.0)], ids=str)
+@pytest.mark.parametrize(("room", "size"), [(15, 8), (5, 4), (1, 1)])
+def test_evaluations_are_halved_too_and_find_the_same(objective: Objective, room: int, size: int) -> None:
+    """The attack takes one step from the input itself, so that its chance is none."""
+    step = Step(name="step")
+    whole = Fitting(lambda: cramped(1000, mlp), objective=objective, attack=step).train().record
+    halved = Fitting(lambda: cramped(room, mlp), objective=objective, attack=step).train().record
+    told = [flag for flag in halved.flags if flag.startswith("small-batches")]
+    assert told == [f"small-batches:{size}"]
+    for one, other in zip(halved.epochs, whole.epochs, strict=True):
+        here, there = ({name: math.nan if value is None else value for name, value in epoch.items()} for epoch in (one, other))
+        assert here == pytest.approx(there, rel=1e-5, nan_ok=True)
+
+
+def test_an_evaluation_that_failed_leaves_no_trace() -> None:
+    """The weights are those of a fit that evaluates in small batches from the start, to the bit, dropout's chance included."""
+    halved = Fitting(lambda: cramped(5), objective=ADVERSARIAL)
+    parts = Fitting(lambda: cramped(5), objective=ADVERSARIAL)
+    loop = parts.loop()
+    loop.looking, loop.micro = 4, 4
+    first = halved.loop()
+    first.micro = 4
+    one, other = train(first, halved.guarded(), lambda _: None), train(loop, parts.guarded(), lambda _: None)
+    assert_same(one.state, other.state)
+    assert one.record.epochs == other.record.epochs
+
+
+def test_evaluations_stay_halved() -> None:
+    fitting = Fitting(lambda: cramped(5))
+    loop = fitting.loop()
+    network = loop.network
+    assert isinstance(network, Cramped)
+    network.seen.clear()
+    train(loop, None, lambda _: None)
+    # 24 samples in batches of 16 and 8; two samples before, to count operations
+    tried = [n for n in network.seen if n > 2]
+    assert tried == [16, 8, *[4] * 18]
+
+
+def test_an_evaluation_of_single_samples_that_fails_says_so() -> None:
+    with pytest.raises(OutOfMemory) as failure:
+        Fitting(lambda: cramped(0)).train()
+    assert (failure.value.reason, failure.value.lasting) == (LEAST, False)
 
 
 def test_convex_fits_are_halved_too_and_start_the_pass_anew() -> None:

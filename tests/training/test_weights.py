@@ -27,6 +27,10 @@ FORMS: dict[str, Any] = {
     "state_dict": {"epoch": 7, "state_dict": STATE},
     "model": {"model": STATE, "best": 0.5},
     "parallel": {"state_dict": {f"module.{name}": value for name, value in STATE.items()}},
+    "model_state_dict": {"model_state_dict": STATE, "loss": 0.5},
+    "compiled": {f"_orig_mod.{name}": value for name, value in STATE.items()},
+    "compiled parallel": {"model": {f"module._orig_mod.{name}": value for name, value in STATE.items()}},
+    "average": {"state_dict": {name: value + 1 for name, value in STATE.items()}, "state_dict_ema": STATE},
 }
 
 
@@ -34,7 +38,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return set(one) == set(other) and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("form", ["plain", "state_dict", "model", "parallel"])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("suffix", [".pt", ".pth"])
 def test_forms_of_state_dicts(form: str, suffix: str, tmp_path: Path) -> None:
     file = tmp_path / f"w{suffix}"
@@ -122,6 +126,20 @@ def test_half_precision_is_widened() -> None:
     model = nn.Linear(3, 2)
     found = weights.matching(model, {name: value.half() for name, value in model.state_dict().items()}, "w")
     assert {value.dtype for value in found.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+def test_other_than_floating_numbers_are_refused_where_the_network_has_floating_ones(dtype: torch.dtype) -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    state = dict(model.state_dict())
+    with pytest.raises(Failure) as failure:
+        weights.matching(model, {**state, "0.weight": torch.ones(2, 3).to(dtype)}, "--weights w.pt")
+    assert str(failure.value) == (
+        f"--weights w.pt: 0.weight: got {str(dtype).removeprefix('torch.')} values, expected float32: rounded or quantised weights are "
+        "others than those that were trained."
+    )
+    counted = weights.matching(model, {**state, "1.num_batches_tracked": torch.tensor(7.0)}, "w")["1.num_batches_tracked"]
+    assert (counted.dtype, int(counted)) == (torch.int64, 7)
 
 
 def test_other_shapes_and_names_are_refused() -> None:
