@@ -60,9 +60,8 @@ def build(architecture: Architecture, culprit: str, data: DeviceData, seed: int)
         x = next(iter(data.splits["train"]))[0][:2].cpu()
         with torch.no_grad():
             network.eval()
-            z = guard.call(
-                culprit, lambda: network(x), "two samples"
-            )  # on the CPU, so that lazy layers draw the same weights for every device
+            # On the CPU, so that lazy layers draw the same weights for every device.
+            z = guard.call(culprit, lambda: network(x), "two samples")
     if not isinstance(z, Tensor) or z.shape != (len(x), task.outputs):
         got = list(z.shape) if isinstance(z, Tensor) else type(z).__name__
         raise Failure(culprit, f"maps a batch of 2 to {got}, expected [2, {task.outputs}].")
